@@ -12,23 +12,23 @@
 #include "base/types.h"
 
 enum peer_message_type {
-    PEER_PREVOTE = 1,      /* index, log_term: the last entry; term: the term it would campaign in */
-    PEER_PREVOTE_REPLY,    /* rejected */
-    PEER_VOTE,             /* index, log_term: the last entry; transfer: ignore stickiness */
-    PEER_VOTE_REPLY,       /* rejected */
-    PEER_APPEND,           /* index, log_term: the entry before entries; commit; context: read barrier round;
+    PEER_PREVOTE = 1,    /* index, log_term: the last entry; term: the term it would campaign in */
+    PEER_PREVOTE_REPLY,  /* rejected */
+    PEER_VOTE,           /* index, log_term: the last entry; transfer: ignore stickiness */
+    PEER_VOTE_REPLY,     /* rejected */
+    PEER_APPEND,         /* index, log_term: the entry before entries; commit; context: read barrier round;
                               no entries: a heartbeat or a probe */
-    PEER_APPEND_REPLY,     /* index: last durable entry that matches (or, rejected, the index refused);
+    PEER_APPEND_REPLY,   /* index: last durable entry that matches (or, rejected, the index refused);
                               hint_index, hint_term: where to look for a match; context: echoed */
-    PEER_SNAPSHOT,         /* index, log_term: the snapshot's last entry; offset, total, data: one chunk */
-    PEER_SNAPSHOT_REPLY,   /* index; offset: bytes the receiver holds; rejected: start over from offset */
-    PEER_TIMEOUT_NOW,      /* campaign at once: leadership is handed over */
-    PEER_READ,             /* context: asks the leader for a read index (forwarded barrier) */
-    PEER_READ_REPLY,       /* context, index: the read index; rejected: not the leader, or not yet */
-    PEER_FORWARD,          /* context: sequence; incarnation; entries: one command to propose */
-    PEER_FORWARD_REPLY,    /* context: sequence; rejected: it was not proposed (reason); index: where it was */
-    PEER_GOODBYE,          /* the connection closes on purpose; nobody crashed */
-    PEER_DIVERGED,         /* index, apply_hash: the receiver's state differs from the majority's */
+    PEER_SNAPSHOT,       /* index, log_term: the snapshot's last entry; offset, total, data: one chunk */
+    PEER_SNAPSHOT_REPLY, /* index; offset: bytes the receiver holds; rejected: start over from offset */
+    PEER_TIMEOUT_NOW,    /* campaign at once: leadership is handed over */
+    PEER_READ,           /* context: asks the leader for a read index (forwarded barrier) */
+    PEER_READ_REPLY,     /* context, index: the read index; rejected: not the leader, or not yet */
+    PEER_FORWARD,        /* context: sequence; incarnation; entries: one command to propose */
+    PEER_FORWARD_REPLY,  /* context: sequence; rejected: it was not proposed (reason); index: where it was */
+    PEER_GOODBYE,        /* the connection closes on purpose; nobody crashed */
+    PEER_DIVERGED,       /* index, apply_hash: the receiver's state differs from the majority's */
     PEER_MESSAGE_TYPE_END,
 };
 
@@ -42,7 +42,7 @@ struct peer_message {
     raft_index commit;
     bool rejected;
     bool transfer;
-    bool uncertain; /* the sender's acknowledgement does not count for any quorum (raft.h, 'Uncertain') */
+    bool uncertain;  /* the sender's acknowledgement does not count for any quorum (raft.h, 'Uncertain') */
     uint32_t reason; /* enum error, for a rejection */
     raft_index hint_index;
     raft_term hint_term;

@@ -1,0 +1,57 @@
+/*
+ * command.h - what an ENTRY_COMMAND says to the store, and who asked.
+ *
+ * Payload, little-endian:
+ *
+ *          0  1   kind (enum command_kind); 64 and above are reserved for leases, auth and alarms
+ *          1  3   zero
+ *          4  4   key bytes
+ *          8  8   origin: the member whose client asked
+ *         16  8   incarnation of that member
+ *         24  8   sequence: counts the commands of that incarnation from 1
+ *         32  8   lease (put), revision (compact), else 0
+ *         40  …   key, then value
+ *
+ * The identity (origin, incarnation, sequence) is applied at most once; see sessions.h. An entry whose kind a
+ * member doesn't know stops that member with a message, since to skip it would make the members differ.
+ */
+#ifndef CORACLE_REPLICA_COMMAND_H
+#define CORACLE_REPLICA_COMMAND_H
+
+#include "base/entry.h"
+
+#define COMMAND_HEADER_BYTES 40u
+
+enum command_kind {
+    COMMAND_PUT = 1,
+    COMMAND_DELETE = 2,
+    COMMAND_COMPACT = 3, /* proposed by the leader when the history is over its budget */
+    COMMAND_TXN = 4,     /* reserved */
+};
+
+struct command {
+    enum command_kind kind;
+    member_id origin;
+    uint64_t incarnation;
+    uint64_t sequence;
+    uint64_t argument; /* lease or revision */
+    struct bytes key;
+    struct bytes value;
+};
+
+/* Encodes a command once, into the entry that is stored and sent. Identity is filled in by the replica. */
+struct entry *command_put(struct bytes key, struct bytes value, uint64_t lease);
+struct entry *command_delete(struct bytes key);
+struct entry *command_compact(store_revision revision);
+
+/*
+ * The same for a writer that has no value in one piece: an entry with room, to be filled at *key and *value.
+ */
+struct entry *command_put_room(size_t key_bytes, size_t value_bytes, uint8_t **key, uint8_t **value);
+
+void command_set_identity(struct entry *entry, member_id origin, uint64_t incarnation, uint64_t sequence);
+
+/* Views into the payload. ERR_DAMAGED when it makes no sense; ERR_BAD_VERSION for an unknown kind. */
+enum error command_decode(struct bytes payload, struct command *out);
+
+#endif

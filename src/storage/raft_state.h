@@ -1,0 +1,47 @@
+/*
+ * raft_state.h - what must outlive a crash before a member speaks: term and vote, and who it is.
+ * (RaftStateManager, RaftStatePersistence)
+ *
+ * One file in two slots (slots.h), magic "CRST", version 1. The payload:
+ *
+ *     offset  size  field
+ *          0     8  cluster id; 0 while the cluster is being founded (replica/bootstrap in docs/RECOVERY.md)
+ *          8     8  member id
+ *         16     8  founding nonce: random, made with the file
+ *         24     8  log id: random, made with the file
+ *         32     8  term
+ *         40     8  vote: member id, or 0
+ *         48     8  incarnation: counts the starts
+ *         56     8  no vote before this term: set on a member that came back with a wiped disk
+ *         64     1  catching up: 1 until that member caught up (it neither votes nor counts)
+ *         65     7  zero
+ *         72     1  node id's length, then the node id (at most 63 bytes)
+ */
+#ifndef CORACLE_STORAGE_RAFT_STATE_H
+#define CORACLE_STORAGE_RAFT_STATE_H
+
+#include "base/types.h"
+#include "storage/slots.h"
+
+#define RAFT_STATE_MAGIC 0x54535243u /* "CRST" */
+#define RAFT_STATE_VERSION 1u
+
+struct raft_state {
+    uint64_t cluster_id;
+    member_id member;
+    uint64_t founding_nonce;
+    uint64_t log_id;
+    raft_term term;
+    member_id vote;
+    uint64_t incarnation;
+    raft_term no_vote_before_term;
+    bool catching_up;
+    char node_id[NODE_ID_BYTES_MAX + 1];
+};
+
+/* `slot` has SLOT_BYTES. */
+void raft_state_encode(const struct raft_state *state, uint64_t generation, uint8_t *slot);
+/* As slot_choose; ERR_DAMAGED too when the payload makes no sense. */
+enum error raft_state_decode(struct bytes file, struct raft_state *out, uint64_t *generation, char *damage);
+
+#endif

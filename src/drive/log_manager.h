@@ -1,0 +1,100 @@
+/*
+ * log_manager.h - the one door to the log's segments and their metadata. (WriteAheadLogManager, EntryPersistence,
+ * MetadataPersistence)
+ *
+ * Appends batches, one write and one sync each, into zero-filled segments (storage/log_format.h); allocates the next
+ * segment ahead, in slices that don't hold up an append; reads entries back for peers that lag; removes segments that a
+ * snapshot covers. Recovers the log at the start.
+ *
+ * The first segment of a log is small (LOG_FIRST_SEGMENT_BYTES), so that a fresh node starts quickly; each next one is four
+ * times the one before, up to config.segment_bytes. One spare is always being made ready; if there is no room for it,
+ * `full` is called and the owner refuses proposals; what the current segment and the spare still hold is kept for
+ * elections. When there is room again, the spare is made and `full` is called with false. Lack of room is looked for
+ * again every LOG_SPACE_RETRY, from log_manager_tick.
+ *
+ * A failed write or sync of the log is final: `failed` is called once, and nothing is written any more (contract rule 7).
+ *
+ * Files: log-<number>.seg; damaged ones that are of no further use are renamed to *.damaged-<n>, never deleted.
+ * What recovery finds damaged is reported with file and offset. Recovery reads past the page cache (DISK_UNCACHED), and makes
+ * what it keeps durable anew: every kept segment is synced again, and after anything but a clean end a new segment begins.
+ */
+#ifndef CORACLE_DRIVE_LOG_MANAGER_H
+#define CORACLE_DRIVE_LOG_MANAGER_H
+
+#include "base/log.h"
+#include "port/disk.h"
+#include "raft/raft.h"
+#include "storage/log_scan.h"
+
+#define LOG_FIRST_SEGMENT_BYTES (1024u * 1024)
+#define LOG_SPACE_RETRY (1 * TIME_NS_PER_S)
+
+struct log_manager;
+
+struct log_manager_config {
+    const char *directory;     /* borrowed for its lifetime, as are all below */
+    const char *metadata_file;
+    uint64_t segment_bytes;
+    struct disk *disk;         /* used by log_manager_recover only */
+    struct disk_queue *queue;
+    struct logger *logger;
+};
+
+struct log_manager_handler {
+    /* The write `number` is durable; `file_bytes` were written. */
+    void (*written)(void *user, uint64_t number, uint64_t file_bytes);
+    void (*full)(void *user, bool full);
+    void (*failed)(void *user, const char *text);
+};
+
+/* What the owner does with what recovery reads; the entry is moved. */
+struct log_manager_sink {
+    void (*entry)(void *user, struct entry *entry);
+    void (*commit)(void *user, raft_index commit);
+};
+
+struct log_manager *log_manager_new(const struct log_manager_config *config, const struct log_manager_handler *handler,
+                                    void *user);
+/* No job may be under way, see log_manager_idle; or the writer is gone. */
+void log_manager_free(struct log_manager *manager);
+
+/*
+ * Reads the whole log after (base_index, base_term, base_chain), feeds the sink, and makes the log ready for writing, all
+ * before returning (on the core thread, at the start only). `log_id` from the raft state. `fresh`: there can't be a log
+ * yet, so any file is an error. Errors (text of 512 bytes): ERR_IO, ERR_BAD_VERSION, ERR_NO_SPACE, ERR_NO_PERMISSION;
+ * damage is no error: *result says uncertain.
+ */
+enum error log_manager_recover(struct log_manager *manager, uint64_t log_id, raft_index base_index, raft_term base_term,
+                               uint32_t base_chain, const struct log_manager_sink *sink, void *sink_user,
+                               struct log_scan_result *result, char *text);
+
+/* Begins a write; the entries are moved in and released after `written`. One at a time. `previous_term` and
+   `previous_chain` are of the entry before the first (for a segment header). */
+void log_manager_write(struct log_manager *manager, struct raft_write *write, raft_term previous_term,
+                       uint32_t previous_chain);
+
+/* Reads entries back: calls `done` with those that are still there, in order, from first_index on, at most about bytes_max and
+   not beyond last_index; count 0 when first_index is gone or its block is damaged (which is logged, with file and
+   offset). The entries are borrowed until `done` returns. Several reads may be under way. */
+void log_manager_read(struct log_manager *manager, raft_index first_index, raft_index last_index, uint64_t bytes_max,
+                      void (*done)(void *user, uint64_t token, struct entry *const *entries, uint32_t count),
+                      void *user, uint64_t token);
+
+/* A snapshot up to (index, term, chain) was installed that the log doesn't match: the log begins anew after it, in a new
+   segment, durably, before `done`. No write may be under way. */
+void log_manager_reset(struct log_manager *manager, raft_index index, raft_term term, uint32_t chain,
+                       void (*done)(void *user), void *user);
+
+/* Removes segments whose entries are all at or below `index`, oldest first, but keeps at least `tail_bytes` of log. Returns
+   the first index that the log has once the removal is done. Metadata are made durable before a file goes. */
+raft_index log_manager_remove_before(struct log_manager *manager, raft_index index, uint64_t tail_bytes);
+
+/* Looks for room again when the disk was full; call it about every LOG_SPACE_RETRY. */
+void log_manager_tick(struct log_manager *manager);
+
+/* True when no job is under way. */
+bool log_manager_idle(const struct log_manager *manager);
+
+uint64_t log_manager_bytes(const struct log_manager *manager); /* of all segments in use */
+
+#endif

@@ -17,9 +17,9 @@ enum peer_message_type {
     PEER_VOTE,           /* index, log_term: the last entry; transfer: ignore stickiness */
     PEER_VOTE_REPLY,     /* rejected */
     PEER_APPEND,         /* index, log_term: the entry before entries; commit; context: read barrier round;
-                              no entries: a heartbeat or a probe */
+                            no entries: a heartbeat or a probe */
     PEER_APPEND_REPLY,   /* index: last durable entry that matches (or, rejected, the index refused);
-                              hint_index, hint_term: where to look for a match; context: echoed */
+                            hint_index, hint_term: where to look for a match; context: echoed */
     PEER_SNAPSHOT,       /* index, log_term: the snapshot's last entry; offset, total, data: one chunk */
     PEER_SNAPSHOT_REPLY, /* index; offset: bytes the receiver holds; rejected: start over from offset */
     PEER_TIMEOUT_NOW,    /* campaign at once: leadership is handed over */

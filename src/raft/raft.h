@@ -51,6 +51,7 @@
 #define CORACLE_RAFT_RAFT_H
 
 #include "base/entry.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/peer_message.h"
 #include "base/random.h"
@@ -88,15 +89,17 @@ struct raft_boot {
 enum raft_event_type {
     RAFT_TICK,           /* time passed; needed at the latest at raft_deadline */
     RAFT_FLUSH,          /* the end of a turn: send and write what gathered */
-    RAFT_MESSAGE,        /* message: any type up to PEER_TIMEOUT_NOW, and PEER_READ, PEER_READ_REPLY */
+    RAFT_MESSAGE,        /* message: any type; of snapshots and forwarding it takes term, leader and commit */
     RAFT_PROPOSE,        /* entry, moved */
     RAFT_READ,           /* context: a read barrier for all reads gathered by the host; on any member */
     RAFT_STATE_SAVED,    /* number */
     RAFT_LOG_WRITTEN,    /* number */
     RAFT_LOG_READ,       /* peer, entries (borrowed): the answer to RAFT_EFFECT_READ_LOG; none: they are gone */
     RAFT_APPLIED,        /* index: the host applied up to it */
-    RAFT_SNAPSHOT_SAVED, /* index, log_term, chain: the host's own snapshot counts; the log up to `compact_to` may go */
-    RAFT_SNAPSHOT_INSTALLED, /* index, log_term, chain: a leader's snapshot replaced state and log, durably */
+    RAFT_LOG_REMOVED,    /* index: a snapshot counts, and the log begins at this index now */
+    RAFT_INSTALL_BEGIN,  /* a leader's snapshot is about to replace the log: no append and no write until it has */
+    RAFT_INSTALL_ABANDON,
+    RAFT_SNAPSHOT_INSTALLED, /* index, log_term, chain: it replaced state and log, durably */
     RAFT_SNAPSHOT_SENT,  /* peer: it has the snapshot with `index`; or (rejected) sending failed */
     RAFT_PEER_CONNECTED, /* peer, incarnation: a new connection; what was in flight is lost */
     RAFT_PEER_LOST,      /* peer; crashed: its connection was reset or ended without a goodbye */
@@ -116,18 +119,22 @@ struct raft_event {
     uint64_t number;
     uint64_t incarnation;
     raft_index index;
-    raft_index compact_to;
     raft_term log_term;
     uint32_t chain;
     bool crashed;
     bool rejected;
 };
 
+/* Records in one write, unless a single one is longer. */
+#define RAFT_WRITE_BYTES_MAX (4ull * 1024 * 1024)
+
 /* One write of the log: entries [first_index, last_index], which may replace what was at and after first_index. */
 struct raft_write {
     uint64_t number;
     raft_index first_index;
     raft_index commit;
+    raft_term previous_term;  /* of the entry before the first */
+    uint32_t previous_chain;
     struct entry **entries; /* owned by the effects: a reference each; move it out by setting it to NULL */
     uint32_t entry_count;
 };
@@ -167,7 +174,6 @@ struct raft_effects {
     struct raft_write write; /* entry_count 0: none */
     struct raft_save save;   /* number 0: none */
     bool role_changed;       /* role, leader or term: see raft_status */
-    bool certain_now;        /* an uncertain member was resolved */
     enum error propose_error; /* of a RAFT_PROPOSE: ERR_OK, ERR_NO_LEADER (not the leader), ERR_TOO_MANY */
     raft_index proposed_index;
 };
@@ -223,7 +229,7 @@ struct raft_status {
 };
 void raft_status(const struct raft *raft, struct raft_status *out);
 
-/* The term of the entry at `index`, and its chain value if it is known (else 0); 0 when the log doesn't reach there. */
+/* The term of the entry at `index`; 0 when the log doesn't reach there. */
 raft_term raft_term_at(const struct raft *raft, raft_index index);
 
 const char *raft_role_name(enum raft_role role);

@@ -10,8 +10,9 @@
  * A read's way:     REPLICA_READ -> gathered until the flush -> read barrier -> applied far enough -> replica_result;
  *                   the host then reads replica_store() at once
  *
- * A request is named by the host's own number (`request`); each gets exactly one result, unless it is cancelled
- * first. A cancelled write may still happen: its outcome is unknown.
+ * A request is named by the host's own number (`request`); each gets exactly one result, ERR_TIMEOUT at the latest when
+ * request_timeout has passed. A write that timed out may still happen: its outcome is unknown, and it is never proposed
+ * again. A forwarded command is sent again only when the peer said that it didn't propose it.
  */
 #ifndef CORACLE_REPLICA_REPLICA_H
 #define CORACLE_REPLICA_REPLICA_H
@@ -24,6 +25,9 @@
 /* Limits that change what apply does are replicated state; they travel in the snapshot's SESSIONS chunk. */
 #define REPLICA_HISTORY_BYTES_BUDGET (32ull * 1024 * 1024)
 
+/* Half of the window in which repeats are recognised (sessions.h). */
+#define REPLICA_REQUESTS_LIMIT 8192u
+
 struct replica_config {
     struct raft_config raft;
     uint64_t cluster_id;
@@ -32,7 +36,10 @@ struct replica_config {
     uint32_t member_count;
     uint64_t snapshot_log_bytes_min; /* a snapshot starts when the log since the last one passes the larger of this */
     uint32_t snapshot_state_percent; /* and this share of the state's size */
-    uint32_t requests_max;           /* requests under way; above it ERR_TOO_MANY */
+    uint32_t requests_max;           /* writes under way, and as many reads; above it ERR_TOO_MANY; at most
+                                        REPLICA_REQUESTS_LIMIT */
+    time_ns request_timeout;         /* api_timeout: of a request that this member handles itself */
+    time_ns forward_timeout;         /* api_fwd_timeout: of one that the leader has to help with */
 };
 
 enum replica_event_type {
@@ -41,11 +48,10 @@ enum replica_event_type {
     REPLICA_MESSAGE,       /* message: any type but GOODBYE; borrowed */
     REPLICA_PROPOSE,       /* request, entry (moved): a command without identity */
     REPLICA_READ,          /* request: a linearizable read */
-    REPLICA_CANCEL,        /* request: nobody waits any more */
     REPLICA_STATE_SAVED,   /* number */
     REPLICA_LOG_WRITTEN,   /* number, bytes written */
     REPLICA_LOG_READ,      /* peer, entries (borrowed), count; none: the log doesn't have them any more */
-    REPLICA_SNAPSHOT_SAVED,  /* index: the member's own snapshot counts (contract rule 5) */
+    REPLICA_SNAPSHOT_SAVED,  /* index: the member's own snapshot counts (contract rule 5); first_index: the log's now */
     REPLICA_SNAPSHOT_FAILED, /* the snapshot under way was given up */
     REPLICA_SNAPSHOT_SENT,   /* peer, index, rejected */
     REPLICA_PEER_CONNECTED,  /* peer, incarnation (of the peer) */
@@ -65,6 +71,7 @@ struct replica_event {
     member_id peer;
     uint64_t incarnation;
     raft_index index;
+    raft_index first_index;
     struct entry *const *entries;
     uint32_t entry_count;
     bool crashed;
@@ -109,6 +116,9 @@ enum error replica_load_chunk(struct replica *replica, enum snapshot_chunk_type 
 void replica_load_abandon(struct replica *replica);
 /* At recovery; before replica_boot. */
 enum error replica_load_finish(struct replica *replica);
+/* While serving, before the log is reset: false when the snapshot isn't needed any more (the log caught up), and all is as
+   before. Else no append is taken and no write issued until replica_install_finish or replica_load_abandon. */
+bool replica_install_prepare(struct replica *replica);
 /* While serving: swaps the state, resets the log to (index, term) of the snapshot, and adds to the effects. Requests that
    were waiting and whose outcome the snapshot hides fail with ERR_TIMEOUT. */
 enum error replica_install_finish(struct replica *replica, time_ns now, struct replica_effects *effects);

@@ -53,11 +53,16 @@ enum setting_id {
     SETTING_COUNT,
 };
 
+/* The values of the choices, in the order of their rows. */
+enum cluster_mode { CLUSTER_MODE_STATIC, CLUSTER_MODE_CLUSTER_FILE, CLUSTER_MODE_K8S };
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+
 enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_FLAG, CONFIG_DERIVED };
 
 struct setting_value {
-    char *text;               /* of texts and paths, owned; NULL: not set */
-    uint64_t number;          /* of all others */
+    char *text;               /* as it was given, owned; NULL: not set */
+    uint64_t number;          /* of all but texts and paths; of choices their place in the list */
+    bool valid;               /* on its own */
     enum config_source source;
     char origin[72];          /* for people: "--api-port", "CORACLE_API_PORT", "config.json", "default" */
 };
@@ -77,7 +82,8 @@ struct config {
 /*
  * Reads and validates the settings of `arguments` (without program and command), `environment` (NULL-terminated, as
  * environ) and the file they name. Returns false when there is a problem; `problems` has one line for each, ended by
- * '\n'. `config` needs config_free in both cases. With --help or --version nothing is validated.
+ * '\n'. `config` needs config_free in both cases. With --help or --version nothing is validated. That the ports differ
+ * is join_resolve's to check, since they may come from the cluster configuration.
  */
 bool config_load(struct config *config, int argument_count, char *const *arguments, char *const *environment,
                  struct buffer *problems);
@@ -98,9 +104,12 @@ void config_derive_number(struct config *config, enum setting_id id, uint64_t nu
 /* The field's name in JSON, as problems begin with it. */
 const char *config_field(enum setting_id id);
 
-/* Appends a problem's line: "field: what (value, from origin); remedy". */
+/* Appends a problem's line: "field: what (value, from origin); remedy". A missing value is "(not set)". */
 void config_problem(const struct config *config, struct buffer *problems, enum setting_id id, const char *what,
                     const char *remedy);
+
+/* Appends a line to the warnings. */
+void config_warn(struct config *config, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The whole effective configuration as JSON: {"field": {"value": …, "from": "…"}, …}, ended by '\n'. */
 void config_print(const struct config *config, struct buffer *out);

@@ -22,8 +22,9 @@ struct join_cluster {
 
 /*
  * The members by the configured mode; without a cluster_config_path this node alone. Ports that were left at their
- * defaults are taken from the member entry of this node. Fills `listen_host` (ADDRESS_BYTES_MAX + 1 bytes): loopback, unless the
- * cluster names this node by another address. Adds to `problems` (and to the config's warnings); false when it did.
+ * defaults are taken from the entry of this node. Fills `listen_host` (ADDRESS_BYTES_MAX + 1 bytes): loopback, unless
+ * the cluster names this node by another address. `config` went through config_load, but needn't be valid: what it
+ * allows to check is checked. Adds to `problems` and to the config's warnings; false when it added a problem.
  */
 bool join_resolve(struct config *config, struct join_cluster *out, char *listen_host, struct buffer *problems);
 

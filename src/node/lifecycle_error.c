@@ -1,0 +1,28 @@
+#include "node/lifecycle_error.h"
+
+#include <stdio.h>
+
+void lifecycle_error_add(struct lifecycle_error *error, const char *part, const char *action, enum error code,
+                         const char *text)
+{
+    const uint32_t capacity = sizeof error->failures / sizeof error->failures[0];
+    if (error->failure_count == capacity) return; /* each part fails at most once to start and once to stop */
+    struct lifecycle_failure *failure = &error->failures[error->failure_count++];
+    failure->part = part;
+    failure->action = action;
+    failure->error = code;
+    snprintf(failure->text, sizeof failure->text, "%s", text[0] != '\0' ? text : error_text(code));
+}
+
+enum error lifecycle_error_code(const struct lifecycle_error *error)
+{
+    return error->failure_count > 0 ? error->failures[0].error : ERR_OK;
+}
+
+void lifecycle_error_print(const struct lifecycle_error *error, struct buffer *out)
+{
+    for (uint32_t i = 0; i < error->failure_count; i++) {
+        const struct lifecycle_failure *failure = &error->failures[i];
+        buffer_append_format(out, "could not %s %s: %s\n", failure->action, failure->part, failure->text);
+    }
+}

@@ -7,9 +7,10 @@
  * caller ends a connection that is too slow.
  *
  * Refused, each with a status and the end of the connection: both Content-Length and
- * Transfer-Encoding, differing or malformed Content-Lengths, any transfer coding but chunked, bare CR
+ * Transfer-Encoding, a repeated or malformed Content-Length, any transfer coding but chunked, a bare CR, bare LF
  * or NUL in a header, white space before a colon, obsolete folding, an absent or repeated Host in
- * HTTP/1.1, a request line, header or chunk extension above its limit, a body above the limit.
+ * HTTP/1.1, a request line, header or chunk extension above its limit, a body above the limit, a POST or PUT
+ * without a length. A connection of HTTP/1.0 is closed after its first answer.
  */
 #ifndef CORACLE_WIRE_HTTP1_H
 #define CORACLE_WIRE_HTTP1_H
@@ -37,6 +38,9 @@ struct http1_request {
     bool keep_alive;
 };
 
+/* What a read of the caller's may have, so that the next line holds. */
+#define HTTP1_FEED_BYTES_MAX (64u * 1024)
+
 struct http1_parser;
 
 /* `body_bytes_max`: the largest body taken; above it ERR_TOO_LARGE. */
@@ -44,8 +48,9 @@ struct http1_parser *http1_parser_new(size_t body_bytes_max);
 void http1_parser_free(struct http1_parser *parser);
 
 /*
- * Adds bytes. While a request is complete and not yet taken, at most HTTP1_HEADERS_BYTES_MAX + 64 KiB of further
- * bytes are kept; http1_parser_full tells when the caller must stop reading.
+ * Adds bytes, at most HTTP1_FEED_BYTES_MAX at once. While a request is being answered (http1_parser_next returned it and
+ * wasn't called again), at most HTTP1_HEADERS_BYTES_MAX + HTTP1_FEED_BYTES_MAX of further bytes are kept:
+ * http1_parser_full tells when the caller must stop reading. It is never full while a request is still coming in.
  */
 void http1_parser_feed(struct http1_parser *parser, struct bytes bytes);
 bool http1_parser_full(const struct http1_parser *parser);
@@ -76,6 +81,12 @@ bool http1_percent_decode(struct bytes encoded, struct buffer *out);
 
 /* The value of a query parameter, still encoded; NULL data when it isn't there. */
 struct bytes http1_query_parameter(struct bytes query, const char *name);
+
+/*
+ * Appends the status line and headers of a response whose `body_bytes` of body the caller appends itself.
+ */
+void http1_response_head(struct buffer *out, int status, const char *content_type, const char *extra_headers,
+                         size_t body_bytes, bool keep_alive);
 
 /*
  * Appends a whole response with Content-Length. `extra_headers` is "" or complete lines, each ended by CRLF.

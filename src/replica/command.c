@@ -1,0 +1,106 @@
+#include "replica/command.h"
+
+#include "base/check.h"
+#include "store/store.h"
+
+#define KIND_OFFSET 0
+#define KEY_BYTES_OFFSET 4
+#define ORIGIN_OFFSET 8
+#define INCARNATION_OFFSET 16
+#define SEQUENCE_OFFSET 24
+#define ARGUMENT_OFFSET 32
+
+_Static_assert(COMMAND_HEADER_BYTES + STORE_KEY_BYTES_MAX + 1536u * 1024 <= ENTRY_PAYLOAD_BYTES_MAX,
+               "the largest key and etcd's largest request fit into one entry");
+
+static struct entry *command_new(enum command_kind kind, size_t key_bytes, size_t value_bytes, uint64_t argument)
+{
+    CHECK(key_bytes <= STORE_KEY_BYTES_MAX);
+    CHECK(value_bytes <= ENTRY_PAYLOAD_BYTES_MAX);
+    struct entry *entry = entry_new(ENTRY_COMMAND, COMMAND_HEADER_BYTES + key_bytes + value_bytes);
+    uint8_t *payload = entry_payload(entry);
+    memset(payload, 0, COMMAND_HEADER_BYTES);
+    payload[KIND_OFFSET] = (uint8_t)kind;
+    put_u32(payload + KEY_BYTES_OFFSET, (uint32_t)key_bytes);
+    put_u64(payload + ARGUMENT_OFFSET, argument);
+    return entry;
+}
+
+struct entry *command_put_room(size_t key_bytes, size_t value_bytes, uint8_t **key, uint8_t **value)
+{
+    CHECK(key_bytes > 0);
+    struct entry *entry = command_new(COMMAND_PUT, key_bytes, value_bytes, 0);
+    *key = entry_payload(entry) + COMMAND_HEADER_BYTES;
+    *value = *key + key_bytes;
+    return entry;
+}
+
+struct entry *command_put(struct bytes key, struct bytes value, uint64_t lease)
+{
+    uint8_t *key_at, *value_at;
+    struct entry *entry = command_put_room(key.size, value.size, &key_at, &value_at);
+    put_u64(entry_payload(entry) + ARGUMENT_OFFSET, lease);
+    memcpy(key_at, key.data, key.size);
+    if (value.size > 0) memcpy(value_at, value.data, value.size);
+    return entry;
+}
+
+struct entry *command_delete(struct bytes key)
+{
+    CHECK(key.size > 0);
+    struct entry *entry = command_new(COMMAND_DELETE, key.size, 0, 0);
+    memcpy(entry_payload(entry) + COMMAND_HEADER_BYTES, key.data, key.size);
+    return entry;
+}
+
+struct entry *command_compact(store_revision revision)
+{
+    CHECK(revision > 0);
+    return command_new(COMMAND_COMPACT, 0, 0, (uint64_t)revision);
+}
+
+void command_set_identity(struct entry *entry, member_id origin, uint64_t incarnation, uint64_t sequence)
+{
+    CHECK(entry_type_of(entry) == ENTRY_COMMAND && entry_payload_bytes(entry).size >= COMMAND_HEADER_BYTES);
+    uint8_t *payload = entry_payload(entry);
+    put_u64(payload + ORIGIN_OFFSET, origin);
+    put_u64(payload + INCARNATION_OFFSET, incarnation);
+    put_u64(payload + SEQUENCE_OFFSET, sequence);
+}
+
+static bool makes_sense(const struct command *command)
+{
+    switch (command->kind) {
+    case COMMAND_PUT: return command->key.size > 0;
+    case COMMAND_DELETE: return command->key.size > 0 && command->value.size == 0 && command->argument == 0;
+    case COMMAND_COMPACT:
+        return command->key.size == 0 && command->value.size == 0 && command->argument > 0 &&
+               command->argument <= INT64_MAX;
+    default: return false;
+    }
+}
+
+enum error command_decode(struct bytes payload, struct command *out)
+{
+    if (payload.size < COMMAND_HEADER_BYTES) return ERR_DAMAGED;
+    const uint8_t *at = payload.data;
+    uint8_t kind = at[KIND_OFFSET];
+    if (kind == 0) return ERR_DAMAGED;
+    if (kind != COMMAND_PUT && kind != COMMAND_DELETE && kind != COMMAND_COMPACT) return ERR_BAD_VERSION;
+    if ((get_u32(at) >> 8) != 0) return ERR_DAMAGED;
+    uint32_t key_bytes = get_u32(at + KEY_BYTES_OFFSET);
+    struct bytes rest = bytes_of(at + COMMAND_HEADER_BYTES, payload.size - COMMAND_HEADER_BYTES);
+    if (key_bytes > STORE_KEY_BYTES_MAX || key_bytes > rest.size) return ERR_DAMAGED;
+    struct command command = {
+        .kind = (enum command_kind)kind,
+        .origin = get_u64(at + ORIGIN_OFFSET),
+        .incarnation = get_u64(at + INCARNATION_OFFSET),
+        .sequence = get_u64(at + SEQUENCE_OFFSET),
+        .argument = get_u64(at + ARGUMENT_OFFSET),
+        .key = bytes_of(rest.data, key_bytes),
+        .value = bytes_of(rest.data + key_bytes, rest.size - key_bytes),
+    };
+    if (!makes_sense(&command)) return ERR_DAMAGED;
+    *out = command;
+    return ERR_OK;
+}

@@ -58,7 +58,8 @@ struct net_stream {
     bool resolving;
     bool paused;
     bool closing;    /* the user is done with it; what is queued is still sent */
-    bool broken;     /* a send failed; `task` will report it */
+    bool broken;     /* a send failed, or the socket has an error: `received` may still come, then `closed` */
+    bool reset;      /* the failed send has taken the socket's error, so that recv would tell of an orderly end */
     bool peer_ended;
     uint64_t deadline_ms; /* of a closing stream; 0 when it has none */
     size_t dropped_bytes; /* that came after net_close */
@@ -304,11 +305,12 @@ static void read_ready(struct net_stream *stream)
 /* The stream is broken. Delivers what the peer sent before that, then says so. */
 static void read_to_end(struct net_stream *stream)
 {
+    stream->broken = true;
     for (int i = 0; i < READS_TO_END && !stream->paused; i++) {
         ssize_t size = receive(stream);
         if (size < 0 && would_wait(errno)) break;
         if (size <= 0) {
-            stream_over(stream, size == 0 ? NET_CLOSED_BY_PEER : NET_RESET);
+            stream_over(stream, size == 0 && !stream->reset ? NET_CLOSED_BY_PEER : NET_RESET);
             return;
         }
         deliver(stream, size);
@@ -354,7 +356,11 @@ static bool send_parts(struct net_stream *stream, const struct bytes *parts, siz
                                    : sendmsg(stream->fd, &message, MSG_NOSIGNAL);
             } while (taken < 0 && errno == EINTR);
         }
-        if (taken < 0) return would_wait(errno);
+        if (taken < 0) {
+            if (would_wait(errno)) return true;
+            stream->reset = errno != EPIPE; /* EPIPE comes after the peer's end was seen */
+            return false;
+        }
         *sent += (size_t)taken;
         if ((size_t)taken < wanted) return true;
         parts += count;
@@ -410,7 +416,6 @@ static void port_write(struct net_stream *stream, const struct bytes *parts, siz
 static void write_ready(struct net_stream *stream)
 {
     if (!send_queued(stream)) {
-        stream->broken = true;
         read_to_end(stream);
     } else if (queued_bytes(stream) == 0 && stream->handler->drained != NULL) {
         stream->handler->drained(stream->user);
@@ -611,7 +616,6 @@ static void stream_ready(uv_poll_t *poll, int status, int events)
     } else if (stream->closing) {
         closing_ready(stream, status, events);
     } else if (status < 0) {
-        stream->broken = true;
         read_to_end(stream);
     } else {
         if (events & UV_READABLE) read_ready(stream);

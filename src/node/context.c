@@ -1,6 +1,5 @@
 #include "node/context.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -24,7 +23,6 @@
 
 struct context {
     const struct config *config;
-    struct join_cluster cluster;
     struct drive_config drive_config;
     struct lifecycle lifecycle;
 
@@ -189,11 +187,7 @@ static enum error start_loop(void *user, char *text)
 {
     (void)text;
     struct context *context = user;
-    size_t seed;
     context->loop = os_loop_new(signalled, context);
-    /* Names in requests choose buckets of jansson's hash tables; nobody outside may know which. */
-    loop_entropy(os_loop_port(context->loop), &seed, sizeof seed);
-    json_object_seed(seed | 1); /* 0 would mean: choose one yourself */
     return ERR_OK;
 }
 
@@ -338,7 +332,6 @@ struct context *context_new(const struct config *config, const struct join_clust
 {
     struct context *context = mem_alloc_zero(sizeof *context);
     context->config = config;
-    context->cluster = *cluster;
     context->lifecycle = (struct lifecycle){.parts = parts, .part_count = ARRAY_COUNT(parts), .user = context};
     context_drive_config(config, cluster, listen_host, version, &context->drive_config);
     return context;

@@ -30,10 +30,18 @@
  *         56  4   previous chain: likewise
  *         60  4   zero
  *         64  8   first batch number
- *         72  …   zero
+ *         72  8   owed index  } 0 from a writer that was certain. From an uncertain one: up to where, in the order of
+ *         80  8   owed term   } (term, index), this member may have acknowledged entries that the log before lacks
+ *         88  1   owed flags: 1 = something is owed, 2 = perhaps even beyond that (the extent isn't known)
+ *         89  …   zero
  *        510  2   end mark 0xA55A
  *
- * An all-zero header block is a segment that was allocated ahead and not used yet: a spare.
+ * An all-zero header block is a segment that was allocated ahead and not used yet: a spare. The header is
+ * written with the first batch, in the same write and sync; or alone and synced, when the log begins anew
+ * after an installed snapshot (first index and previous term and chain are then the snapshot's).
+ *
+ * What is owed outlives a crash in the middle of a repair: without it, a member that was uncertain and has
+ * fetched half of what it lacked would look certain, and would vote as if it never had the other half.
  *
  * A batch is one write and one sync. It is cut over consecutive blocks:
  *
@@ -60,8 +68,9 @@
  *
  * A batch whose first index is at most the last index so far cuts the log there first (a conflict
  * truncation, made durable by the same sync as what replaces it). A batch is valid if and only if
- * all its blocks are good, its number is the last one's plus 1, and its first record continues the
- * chain of the entry before.
+ * all its blocks are good, its number is the last one's plus 1 (the first one's: as its segment's header
+ * says), and its first record continues the chain of the entry before. What replaces entries at or below a
+ * commit index of an earlier batch must leave them as they were.
  *
  * Versions: a newer LOG_VERSION is refused with ERR_BAD_VERSION and nothing is touched; older ones
  * are read (there is none yet).
@@ -76,13 +85,17 @@
 
 #define LOG_VERSION 1u
 #define LOG_BLOCK_BYTES 512u
+#define LOG_BLOCK_CONTENT_OFFSET 32u
 #define LOG_BLOCK_CONTENT_BYTES 478u
 #define LOG_BATCH_ALIGNMENT 4096u
 #define LOG_SEGMENT_HEADER_BYTES 4096u
-/* Records in one batch, unless a single one is longer. */
+/* Records in one batch; the writer begins another one before it would pass this. */
 #define LOG_BATCH_RECORD_BYTES_MAX (4u * 1024 * 1024)
-_Static_assert((LOG_BATCH_RECORD_BYTES_MAX + ENTRY_PAYLOAD_BYTES_MAX) / LOG_BLOCK_CONTENT_BYTES < 65535,
-               "a batch's blocks are counted in 16 bits");
+#define LOG_BATCH_HEADER_BYTES 24u
+#define LOG_BATCH_BLOCKS_MAX                                                                                           \
+    ((LOG_BATCH_RECORD_BYTES_MAX + LOG_BATCH_HEADER_BYTES + LOG_BLOCK_CONTENT_BYTES - 1) / LOG_BLOCK_CONTENT_BYTES)
+_Static_assert(LOG_BATCH_BLOCKS_MAX <= UINT16_MAX, "a batch's blocks are counted in 16 bits");
+_Static_assert(LOG_BATCH_RECORD_BYTES_MAX >= ENTRY_HEADER_BYTES + ENTRY_PAYLOAD_BYTES_MAX, "any record fits a batch");
 
 struct log_segment_header {
     uint64_t log_id;
@@ -92,6 +105,10 @@ struct log_segment_header {
     raft_term previous_term;
     uint32_t previous_chain;
     uint64_t first_batch_number;
+    bool owed;             /* from here to the end: see 'owed index' above; all zero when nothing is owed */
+    bool owed_extent_known;
+    raft_index owed_index;
+    raft_term owed_term;
 };
 
 /* `block` has LOG_BLOCK_BYTES. */
@@ -110,8 +127,8 @@ struct log_batch_place {
 /* The file bytes that a batch with records of this many bytes takes: a multiple of LOG_BATCH_ALIGNMENT. */
 size_t log_batch_file_bytes(size_t record_bytes);
 
-/* Encodes the entries (borrowed; at least one, consecutive) into `out`, which has
-   log_batch_file_bytes of their records' bytes. */
+/* Encodes the entries (borrowed; at least one, consecutive, at most LOG_BATCH_RECORD_BYTES_MAX) into `out`,
+   which has log_batch_file_bytes of their records' bytes. */
 void log_batch_encode(const struct log_batch_place *place, raft_index commit, struct entry *const *entries,
                       uint32_t entry_count, uint8_t *out);
 
@@ -131,6 +148,10 @@ struct log_block_header {
     raft_index last_index;
     raft_term last_term;
 };
+
+/* Whether the block ends in zeros where its end mark should be, as a write cut inside it leaves it. */
+bool log_block_is_cut(const uint8_t *block);
+bool log_block_is_zero(const uint8_t *block);
 
 enum log_block_state log_block_read(uint64_t log_id, uint64_t segment_number, uint32_t block_number,
                                     const uint8_t *block, struct log_block_header *out);

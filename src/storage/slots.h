@@ -15,7 +15,8 @@
  * A save writes slot 0 and syncs, then slot 1 and syncs, with the same bytes, and only then counts.
  * So whenever something was said on the strength of a save, both slots hold it: one good slot is
  * enough, and falling back to it never forgets what was said. Two slots that differ mean a crash
- * between the two writes: the newer is taken (it was not relied on, which is harmless).
+ * between the two writes: the newer is taken (it was not relied on, which is harmless). Before anything
+ * is said on the strength of it, it must be saved again, into both.
  */
 #ifndef CORACLE_STORAGE_SLOTS_H
 #define CORACLE_STORAGE_SLOTS_H
@@ -27,6 +28,7 @@
 #define SLOT_COUNT 2u
 #define SLOT_HEADER_BYTES 24u
 #define SLOT_PAYLOAD_BYTES_MAX (SLOT_BYTES - SLOT_HEADER_BYTES)
+#define SLOT_DAMAGE_BYTES 256
 
 /* `slot` has SLOT_BYTES; the payload must fit. */
 void slot_encode(uint32_t magic, uint32_t version, uint64_t generation, struct bytes payload, uint8_t *slot);
@@ -40,8 +42,9 @@ struct slot_content {
 
 /*
  * Chooses from the file's bytes. ERR_NO_FILE when all of it is zero or it is empty (never saved);
- * ERR_DAMAGED when there is no good slot, a person's description with the offset in `damage`
- * (256 bytes); ERR_BAD_VERSION when the version is above version_max.
+ * ERR_DAMAGED when there is no good slot; ERR_BAD_VERSION when the version is above version_max.
+ * `damage` (SLOT_DAMAGE_BYTES) says for a person which slots aren't good, with their offsets, also when
+ * the other one was chosen; else "".
  */
 enum error slot_choose(uint32_t magic, uint32_t version_max, struct bytes file, struct slot_content *out, char *damage);
 

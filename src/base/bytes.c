@@ -51,25 +51,29 @@ void buffer_append_byte(struct buffer *buffer, uint8_t byte)
     buffer->data[buffer->size++] = byte;
 }
 
-void buffer_append_format(struct buffer *buffer, const char *format, ...)
+void buffer_append_vformat(struct buffer *buffer, const char *format, va_list arguments)
 {
     /* One byte more than the text, for the zero that vsnprintf insists on. */
     buffer_reserve(buffer, BUFFER_CAPACITY_MIN);
     size_t room = buffer->capacity - buffer->size;
-
-    va_list arguments;
-    va_start(arguments, format);
+    va_list again;
+    va_copy(again, arguments);
     int length = vsnprintf((char *)buffer->data + buffer->size, room, format, arguments);
-    va_end(arguments);
     CHECK(length >= 0);
-
     if ((size_t)length >= room) {
         buffer_reserve(buffer, (size_t)length + 1);
-        va_start(arguments, format);
-        vsnprintf((char *)buffer->data + buffer->size, (size_t)length + 1, format, arguments);
-        va_end(arguments);
+        vsnprintf((char *)buffer->data + buffer->size, (size_t)length + 1, format, again);
     }
+    va_end(again);
     buffer->size += (size_t)length;
+}
+
+void buffer_append_format(struct buffer *buffer, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    buffer_append_vformat(buffer, format, arguments);
+    va_end(arguments);
 }
 
 void buffer_append_decimal(struct buffer *buffer, uint64_t number)

@@ -83,6 +83,8 @@ void buffer_append_string(struct buffer *buffer, const char *text);
 void buffer_append_byte(struct buffer *buffer, uint8_t byte);
 /* printf-style; formats straight into the buffer. */
 void buffer_append_format(struct buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buffer_append_vformat(struct buffer *buffer, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
 void buffer_append_decimal(struct buffer *buffer, uint64_t number);
 /* Removes the first `size` bytes, moving the rest to the front. */
 void buffer_consume(struct buffer *buffer, size_t size);

@@ -8,7 +8,7 @@
         }                                                                                                              \
     } while (0)
 
-void effects_add_message(struct raft_effects *effects, struct peer_message *message)
+void raft_effects_add_message(struct raft_effects *effects, struct peer_message *message)
 {
     GROW(effects->messages, effects->message_count, effects->message_capacity);
     effects->messages[effects->message_count++] = *message;

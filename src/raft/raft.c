@@ -111,7 +111,7 @@ struct peer_message raft_message_to(const struct raft *raft, enum peer_message_t
 void raft_send(struct raft *raft, struct peer_message *message, struct raft_effects *effects)
 {
     if (raft_state_durable(raft)) {
-        effects_add_message(effects, message);
+        raft_effects_add_message(effects, message);
         return;
     }
     if (raft->waiting_count == raft->waiting_capacity) {
@@ -132,7 +132,7 @@ static void on_state_saved(struct raft *raft, uint64_t number, struct raft_effec
     uint32_t kept = 0;
     for (uint32_t i = 0; i < raft->waiting_count; i++) {
         if (raft->waiting[i].save_number <= number) {
-            effects_add_message(effects, &raft->waiting[i].message);
+            raft_effects_add_message(effects, &raft->waiting[i].message);
         } else {
             raft->waiting[kept++] = raft->waiting[i];
         }

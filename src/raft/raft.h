@@ -178,6 +178,8 @@ struct raft_effects {
     raft_index proposed_index;
 };
 
+/* Adds a message (moved) that waits for nothing: for the replica's own messages, which reveal no term or vote. */
+void raft_effects_add_message(struct raft_effects *effects, struct peer_message *message);
 void raft_effects_clear(struct raft_effects *effects);
 void raft_effects_free(struct raft_effects *effects);
 

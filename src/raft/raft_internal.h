@@ -183,7 +183,6 @@ void read_index_fail_all(struct raft *raft, struct raft_effects *effects);
 void read_index_resolve(struct raft *raft, struct raft_effects *effects);
 
 /* ---- effects ---- */
-void effects_add_message(struct raft_effects *effects, struct peer_message *message);
 void effects_add_read(struct raft_effects *effects, const struct raft_read_result *read);
 void effects_add_log_read(struct raft_effects *effects, const struct raft_read_log *read);
 void effects_add_snapshot_peer(struct raft_effects *effects, member_id peer);

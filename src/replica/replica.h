@@ -70,6 +70,7 @@ struct replica_event {
     uint64_t bytes;
     member_id peer;
     uint64_t incarnation;
+    raft_term term; /* PEER_CONNECTED: the peer's durable term, from its greeting */
     raft_index index;
     raft_index first_index;
     struct entry *const *entries;

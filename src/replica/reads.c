@@ -1,0 +1,122 @@
+/*
+ * reads.c - linearizable reads under way (dissertation §6.4): gathered until the end of a turn, covered by one barrier,
+ * readable once the barrier's index is applied here.
+ *
+ * One barrier is under way at a time; what arrives meanwhile waits for the next. A barrier that failed is never reused:
+ * its reads are gathered again.
+ */
+#include "replica/replica_internal.h"
+
+static void push(struct reader_list *list, struct pending_reader reader)
+{
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        list->items = mem_realloc(list->items, list->capacity * sizeof list->items[0]);
+    }
+    list->items[list->count++] = reader;
+}
+
+static void fail_all(struct reader_list *list, enum error error, struct replica_effects *effects)
+{
+    for (uint32_t i = 0; i < list->count; i++) replica_add_result(effects, list->items[i].request, error, 0, false);
+    list->count = 0;
+}
+
+void reads_add(struct replica *replica, uint64_t request, struct replica_effects *effects)
+{
+    uint32_t under_way = replica->gathered.count + replica->in_round.count + replica->waiting.count;
+    if (replica->diverged || under_way >= replica->config.requests_max) {
+        replica_add_result(effects, request, replica->diverged ? ERR_CORRUPT : ERR_TOO_MANY, 0, false);
+        return;
+    }
+    replica->reads++;
+    push(&replica->gathered, (struct pending_reader){.request = request,
+                                                     .deadline = replica->now + replica->config.request_timeout});
+}
+
+void reads_flush(struct replica *replica, struct replica_effects *effects)
+{
+    if (replica->round_active || replica->gathered.count == 0) return;
+    struct raft_status status;
+    raft_status(replica->raft, &status);
+    if (status.leader == 0) {
+        fail_all(&replica->gathered, ERR_NO_LEADER, effects);
+        return;
+    }
+    struct reader_list empty = replica->in_round;
+    replica->in_round = replica->gathered;
+    replica->gathered = empty;
+    replica->round_active = true;
+    replica->read_rounds++;
+    struct raft_event event = {.type = RAFT_READ, .context = ++replica->read_context};
+    replica_raft(replica, &event, effects);
+}
+
+void reads_take_answers(struct replica *replica, struct replica_effects *effects)
+{
+    for (uint32_t i = 0; i < effects->raft.read_count; i++) {
+        const struct raft_read_result *answer = &effects->raft.reads[i];
+        if (!replica->round_active || answer->context != replica->read_context) continue;
+        replica->round_active = false;
+        for (uint32_t j = 0; j < replica->in_round.count; j++) {
+            struct pending_reader reader = replica->in_round.items[j];
+            reader.index = answer->index;
+            push(answer->error == ERR_OK ? &replica->waiting : &replica->gathered, reader);
+        }
+        replica->in_round.count = 0;
+    }
+    effects->raft.read_count = 0;
+    reads_applied(replica, effects);
+}
+
+void reads_applied(struct replica *replica, struct replica_effects *effects)
+{
+    uint32_t done = 0;
+    struct reader_list *waiting = &replica->waiting;
+    while (done < waiting->count && waiting->items[done].index <= replica->applied) {
+        replica_add_result(effects, waiting->items[done].request, ERR_OK, store_current_revision(replica->store), false);
+        done++;
+    }
+    if (done == 0) return;
+    waiting->count -= done;
+    memmove(waiting->items, waiting->items + done, waiting->count * sizeof waiting->items[0]);
+}
+
+static void expire(struct replica *replica, struct reader_list *list, struct replica_effects *effects)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < list->count; i++) {
+        if (list->items[i].deadline <= replica->now) {
+            replica_add_result(effects, list->items[i].request, ERR_TIMEOUT, 0, false);
+        } else {
+            list->items[kept++] = list->items[i];
+        }
+    }
+    list->count = kept;
+}
+
+void reads_expire(struct replica *replica, struct replica_effects *effects)
+{
+    if (reads_deadline(replica) > replica->now) return;
+    expire(replica, &replica->gathered, effects);
+    expire(replica, &replica->in_round, effects);
+    expire(replica, &replica->waiting, effects);
+}
+
+time_ns reads_deadline(const struct replica *replica)
+{
+    /* The first of a list is nearly its oldest; a retried one may be answered late by the age of its neighbours. */
+    time_ns deadline = TIME_NS_NEVER;
+    const struct reader_list *lists[] = {&replica->gathered, &replica->in_round, &replica->waiting};
+    for (size_t i = 0; i < ARRAY_COUNT(lists); i++) {
+        if (lists[i]->count > 0 && lists[i]->items[0].deadline < deadline) deadline = lists[i]->items[0].deadline;
+    }
+    return deadline;
+}
+
+void reads_free(struct replica *replica)
+{
+    mem_free(replica->gathered.items);
+    mem_free(replica->in_round.items);
+    mem_free(replica->waiting.items);
+}

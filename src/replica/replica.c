@@ -1,0 +1,255 @@
+/* replica.c - events in, effects out: raft, store and the requests under way as one object. */
+#include "replica/replica_internal.h"
+
+void replica_add_result(struct replica_effects *effects, uint64_t request, enum error error, store_revision revision,
+                        bool existed)
+{
+    if (effects->result_count == effects->result_capacity) {
+        effects->result_capacity = effects->result_capacity == 0 ? 64 : effects->result_capacity * 2;
+        effects->results = mem_realloc(effects->results, effects->result_capacity * sizeof effects->results[0]);
+    }
+    effects->results[effects->result_count++] =
+        (struct replica_result){.request = request, .error = error, .revision = revision, .existed = existed};
+}
+
+void replica_fatal(struct replica_effects *effects, const char *format, ...)
+{
+    CHECK(effects != NULL);
+    if (effects->fatal) return;
+    effects->fatal = true;
+    struct buffer text = {0};
+    va_list arguments;
+    va_start(arguments, format);
+    buffer_append_vformat(&text, format, arguments);
+    va_end(arguments);
+    size_t size = text.size < sizeof effects->fatal_text - 1 ? text.size : sizeof effects->fatal_text - 1;
+    memcpy(effects->fatal_text, text.data, size);
+    effects->fatal_text[size] = 0;
+    buffer_free(&text);
+}
+
+void replica_effects_clear(struct replica_effects *effects)
+{
+    raft_effects_clear(&effects->raft);
+    effects->result_count = 0;
+    effects->snapshot_due = false;
+    effects->snapshot_chunk = false;
+    effects->fatal = false;
+}
+
+void replica_effects_free(struct replica_effects *effects)
+{
+    raft_effects_free(&effects->raft);
+    mem_free(effects->results);
+    *effects = (struct replica_effects){0};
+}
+
+void replica_raft(struct replica *replica, struct raft_event *event, struct replica_effects *effects)
+{
+    event->now = replica->now;
+    raft_step(replica->raft, event, &effects->raft);
+}
+
+/* ---- life ---- */
+
+struct replica *replica_new(const struct replica_config *config, struct logger *logger)
+{
+    CHECK(config->requests_max >= 1 && config->requests_max <= REPLICA_REQUESTS_LIMIT);
+    struct replica *replica = mem_alloc_zero(sizeof *replica);
+    replica->config = *config;
+    replica->logger = logger;
+    replica->store = store_new();
+    sessions_init(&replica->sessions, REPLICA_HISTORY_BYTES_BUDGET);
+    replica->writes = mem_alloc_zero(REQUEST_SLOTS * sizeof replica->writes[0]);
+    replica->next_sequence = 1;
+    replica->oldest_sequence = 1;
+    return replica;
+}
+
+void replica_free(struct replica *replica)
+{
+    if (replica == NULL) return;
+    replica_snapshot_end(replica);
+    replica->installing = false;
+    replica_load_abandon(replica);
+    requests_free(replica);
+    reads_free(replica);
+    raft_free(replica->raft);
+    store_free(replica->store);
+    sessions_free(&replica->sessions);
+    mem_free(replica);
+}
+
+void replica_boot(struct replica *replica, const struct raft_boot *boot)
+{
+    struct raft_boot raft_boot = *boot;
+    raft_boot.snapshot_index = replica->applied;
+    raft_boot.snapshot_term = replica->applied_term;
+    raft_boot.snapshot_chain = replica->applied_chain;
+    replica->raft = raft_new(&replica->config.raft, &raft_boot, replica->logger);
+}
+
+void replica_recover_entry(struct replica *replica, struct entry *entry)
+{
+    raft_recover_entry(replica->raft, entry);
+}
+
+void replica_recover_commit(struct replica *replica, raft_index commit)
+{
+    raft_recover_commit(replica->raft, commit);
+    struct replica_effects effects = {0};
+    apply_committed(replica, &effects);
+    if (replica->compaction_pending) replica->compaction_pending = store_compact_step(replica->store, 4096);
+    if (effects.fatal) log_error(replica->logger, effects.fatal_text, "");
+    replica_effects_free(&effects);
+}
+
+/* ---- events ---- */
+
+static void on_message(struct replica *replica, const struct peer_message *message, struct replica_effects *effects)
+{
+    if (message->type == PEER_FORWARD) {
+        requests_on_forward(replica, message, effects);
+        return;
+    }
+    if (message->type == PEER_DIVERGED) {
+        divergence_on_diverged(replica, message, effects);
+        return;
+    }
+    if (message->type == PEER_FORWARD_REPLY && message->rejected) {
+        requests_on_forward_reply(replica, message, effects);
+        return;
+    }
+    struct raft_event event = {.type = RAFT_MESSAGE, .message = message};
+    replica_raft(replica, &event, effects);
+    if (message->type == PEER_APPEND_REPLY) divergence_compare(replica, message, effects);
+    if (message->type == PEER_SNAPSHOT) {
+        struct raft_status status;
+        raft_status(replica->raft, &status);
+        effects->snapshot_chunk = status.leader == message->from && status.term == message->term;
+    }
+}
+
+static void flush(struct replica *replica, struct replica_effects *effects)
+{
+    apply_housekeeping(replica, effects);
+    reads_flush(replica, effects);
+    struct raft_event event = {.type = RAFT_FLUSH};
+    replica_raft(replica, &event, effects);
+    apply_committed(replica, effects);
+    reads_take_answers(replica, effects);
+    requests_flush(replica, effects);
+    divergence_stamp(replica, effects);
+}
+
+static void on_snapshot_saved(struct replica *replica, const struct replica_event *event,
+                              struct replica_effects *effects)
+{
+    replica->snapshot_index = event->index;
+    replica->log_bytes_since_snapshot -= replica->log_bytes_at_begin;
+    replica->log_bytes_at_begin = 0;
+    struct raft_event removed = {.type = RAFT_LOG_REMOVED, .index = event->first_index};
+    if (event->first_index > 0) replica_raft(replica, &removed, effects);
+}
+
+static void tick(struct replica *replica, struct replica_effects *effects)
+{
+    struct raft_event event = {.type = RAFT_TICK};
+    replica_raft(replica, &event, effects);
+    requests_expire(replica, effects);
+    reads_expire(replica, effects);
+}
+
+/* Events that raft takes as they are. */
+static void pass_on(struct replica *replica, enum raft_event_type type, const struct replica_event *event,
+                    struct replica_effects *effects)
+{
+    struct raft_event raft_event = {.type = type,
+                                    .number = event->number,
+                                    .peer = event->peer,
+                                    .incarnation = event->incarnation,
+                                    .index = event->index,
+                                    .log_term = event->term,
+                                    .entries = event->entries,
+                                    .entry_count = event->entry_count,
+                                    .crashed = event->crashed,
+                                    .rejected = event->rejected};
+    replica_raft(replica, &raft_event, effects);
+}
+
+void replica_step(struct replica *replica, const struct replica_event *event, struct replica_effects *effects)
+{
+    if (event->now > replica->now) replica->now = event->now;
+    switch (event->type) {
+    case REPLICA_TICK: tick(replica, effects); break;
+    case REPLICA_FLUSH: flush(replica, effects); return;
+    case REPLICA_MESSAGE: on_message(replica, event->message, effects); break;
+    case REPLICA_PROPOSE: requests_propose(replica, event->request, event->entry, effects); break;
+    case REPLICA_READ: reads_add(replica, event->request, effects); break;
+    case REPLICA_STATE_SAVED: pass_on(replica, RAFT_STATE_SAVED, event, effects); break;
+    case REPLICA_LOG_WRITTEN: pass_on(replica, RAFT_LOG_WRITTEN, event, effects); break;
+    case REPLICA_LOG_READ: pass_on(replica, RAFT_LOG_READ, event, effects); break;
+    case REPLICA_SNAPSHOT_SAVED: on_snapshot_saved(replica, event, effects); break;
+    case REPLICA_SNAPSHOT_FAILED:
+        /* Not at once again: a quarter of what made it due has to come first. */
+        replica->log_bytes_since_snapshot -= replica->log_bytes_since_snapshot / 4;
+        break;
+    case REPLICA_SNAPSHOT_SENT: pass_on(replica, RAFT_SNAPSHOT_SENT, event, effects); break;
+    case REPLICA_PEER_CONNECTED: pass_on(replica, RAFT_PEER_CONNECTED, event, effects); break;
+    case REPLICA_PEER_LOST: pass_on(replica, RAFT_PEER_LOST, event, effects); break;
+    case REPLICA_TRANSFER: pass_on(replica, RAFT_TRANSFER, event, effects); break;
+    case REPLICA_DISK_FULL: replica->disk_full = event->full; break;
+    }
+    apply_committed(replica, effects);
+    reads_take_answers(replica, effects);
+    struct raft_status status;
+    raft_status(replica->raft, &status);
+    if (replica->diverged && status.role == RAFT_LEADER) {
+        struct raft_event step_down = {.type = RAFT_STEP_DOWN};
+        replica_raft(replica, &step_down, effects);
+    }
+    if (status.leader != replica->last_leader) {
+        if (status.leader != 0) replica->leader_changes++;
+        replica->last_leader = status.leader;
+        memset(replica->peer_hashes, 0, sizeof replica->peer_hashes);
+    }
+}
+
+time_ns replica_deadline(const struct replica *replica)
+{
+    /* Work is left that no event will bring: the next turn is now. */
+    if (replica->compaction_pending) return replica->now;
+    time_ns deadline = raft_deadline(replica->raft);
+    if (requests_deadline(replica) < deadline) deadline = requests_deadline(replica);
+    if (reads_deadline(replica) < deadline) deadline = reads_deadline(replica);
+    return deadline;
+}
+
+/* ---- looking at it ---- */
+
+const struct store *replica_store(const struct replica *replica)
+{
+    return replica->store;
+}
+
+void replica_status(const struct replica *replica, struct replica_status *out)
+{
+    *out = (struct replica_status){
+        .cluster_id = replica->config.cluster_id,
+        .self = replica->config.raft.self,
+        .member_count = replica->config.member_count,
+        .revision = store_current_revision(replica->store),
+        .apply_hash = replica->apply_hash,
+        .snapshot_index = replica->snapshot_index,
+        .diverged = replica->diverged,
+        .disk_full = replica->disk_full,
+        .proposals_applied = replica->proposals_applied,
+        .proposals_failed = replica->proposals_failed,
+        .proposals_pending = replica->write_count,
+        .leader_changes = replica->leader_changes,
+        .reads = replica->reads,
+        .read_rounds = replica->read_rounds,
+    };
+    memcpy(out->members, replica->config.members, sizeof out->members);
+    raft_status(replica->raft, &out->raft);
+}

@@ -1,0 +1,166 @@
+/*
+ * replica_internal.h - the replica's state, shared by the files of this folder and nobody else.
+ *
+ *     replica.c           life, events, status
+ *     apply.c             committed entries to the store; compaction; the apply hash
+ *     requests.c          writes under way, here and forwarded
+ *     reads.c             linearizable reads under way
+ *     replica_snapshot.c  making and loading snapshots
+ *     divergence.c        comparison of apply hashes between members
+ */
+#ifndef CORACLE_REPLICA_REPLICA_INTERNAL_H
+#define CORACLE_REPLICA_REPLICA_INTERNAL_H
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "replica/replica.h"
+#include "replica/sessions.h"
+#include "store/store_snapshot.h"
+
+/* Slots for writes under way, by sequence; twice the limit, so that a free one is near. */
+#define REQUEST_SLOTS (2u * REPLICA_REQUESTS_LIMIT)
+_Static_assert(REQUEST_SLOTS <= SESSION_WINDOW, "a command under way is inside the window of repeats");
+
+/* A write under way. */
+struct pending_write {
+    uint64_t request;
+    uint64_t sequence; /* 0: the slot is free */
+    time_ns deadline;
+    struct entry *forwarded; /* kept while the leader may still refuse it; else NULL */
+    uint32_t forward_count;
+};
+
+struct pending_reader {
+    uint64_t request;
+    time_ns deadline;
+    raft_index index; /* readable once this is applied; 0 while no barrier was confirmed */
+};
+
+struct reader_list {
+    struct pending_reader *items;
+    uint32_t count, capacity;
+};
+
+/* Apply hashes of the last indexes, for comparison; a ring by index. */
+#define HASH_RING 1024u
+
+struct hash_point {
+    raft_index index;
+    uint64_t hash;
+};
+
+/* What another member last said of its state. */
+struct peer_hash {
+    raft_index index;
+    uint64_t hash;
+    bool differs;
+};
+
+struct replica {
+    struct replica_config config;
+    struct logger *logger;
+    struct raft *raft; /* NULL before replica_boot */
+    struct store *store;
+    struct sessions sessions;
+    time_ns now;
+
+    raft_index applied;
+    raft_term applied_term;
+    uint32_t applied_chain;
+    uint64_t apply_hash;
+    struct hash_point hashes[HASH_RING];
+    struct peer_hash peer_hashes[MEMBERS_MAX];
+    member_id peer_hash_ids[MEMBERS_MAX];
+    bool diverged;
+    bool disk_full;
+
+    /* Writes. */
+    struct pending_write *writes; /* REQUEST_SLOTS */
+    uint32_t write_count;
+    uint64_t next_sequence;
+    uint64_t oldest_sequence; /* none under way is older */
+    uint64_t replied[MEMBERS_MAX]; /* forwarded commands of each member that were applied since the last flush: newest */
+
+    /* Reads. */
+    struct reader_list gathered; /* wait for the next barrier */
+    struct reader_list in_round; /* the barrier under way is for these */
+    struct reader_list waiting;  /* for their index to be applied, in order */
+    uint64_t read_context;       /* of the barrier under way */
+    bool round_active;
+
+    /* Compaction. */
+    store_revision compaction_proposed;
+    bool compaction_pending; /* slices are left to free */
+
+    /* Snapshots. */
+    uint64_t log_bytes_since_snapshot;
+    uint64_t log_bytes_at_begin;
+    raft_index snapshot_index; /* of the last one that counts */
+    bool snapshot_active;
+    raft_index making_index;
+    struct store_snapshot_writer snapshot_writer;
+    struct buffer snapshot_sessions; /* as of the snapshot's index */
+    bool snapshot_sessions_written;
+    struct buffer snapshot_scratch;
+
+    /* A snapshot that is being loaded, beside the state that serves. */
+    bool loading;
+    bool installing;
+    struct snapshot_header load_header;
+    struct store *load_store;
+    struct store_loader *loader;
+    struct sessions load_sessions;
+    bool load_sessions_seen;
+
+    uint64_t proposals_applied, proposals_failed, leader_changes, reads, read_rounds;
+    member_id last_leader;
+};
+
+void replica_add_result(struct replica_effects *effects, uint64_t request, enum error error, store_revision revision,
+                        bool existed);
+void replica_fatal(struct replica_effects *effects, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Steps raft with the replica's time. */
+void replica_raft(struct replica *replica, struct raft_event *event, struct replica_effects *effects);
+
+/* ---- apply.c ---- */
+/* Applies what is committed. `effects` may be NULL during recovery. */
+void apply_committed(struct replica *replica, struct replica_effects *effects);
+/* Gives memory of compacted versions back, a slice; proposes compaction when the history is over its budget. */
+void apply_housekeeping(struct replica *replica, struct replica_effects *effects);
+
+/* ---- requests.c ---- */
+void requests_propose(struct replica *replica, uint64_t request, struct entry *entry, struct replica_effects *effects);
+/* The replica's own command (compaction): no result. */
+void requests_propose_own(struct replica *replica, struct entry *entry, struct replica_effects *effects);
+void requests_on_forward(struct replica *replica, const struct peer_message *message, struct replica_effects *effects);
+void requests_on_forward_reply(struct replica *replica, const struct peer_message *message,
+                               struct replica_effects *effects);
+/* The command (of any member) was applied. */
+void requests_applied(struct replica *replica, const struct command *command, store_revision revision, bool existed,
+                      struct replica_effects *effects);
+void requests_flush(struct replica *replica, struct replica_effects *effects);
+void requests_expire(struct replica *replica, struct replica_effects *effects);
+/* After a snapshot was installed: the outcome of what it covers isn't known. */
+void requests_after_install(struct replica *replica, struct replica_effects *effects);
+time_ns requests_deadline(const struct replica *replica);
+void requests_free(struct replica *replica);
+
+/* ---- reads.c ---- */
+void reads_add(struct replica *replica, uint64_t request, struct replica_effects *effects);
+void reads_flush(struct replica *replica, struct replica_effects *effects);
+/* Takes raft's answers in effects->raft.reads. */
+void reads_take_answers(struct replica *replica, struct replica_effects *effects);
+/* The applied index moved. */
+void reads_applied(struct replica *replica, struct replica_effects *effects);
+void reads_expire(struct replica *replica, struct replica_effects *effects);
+time_ns reads_deadline(const struct replica *replica);
+void reads_free(struct replica *replica);
+
+/* ---- divergence.c ---- */
+void divergence_note_applied(struct replica *replica);
+/* Adds this member's newest hash to what goes out. */
+void divergence_stamp(struct replica *replica, struct replica_effects *effects);
+void divergence_compare(struct replica *replica, const struct peer_message *message, struct replica_effects *effects);
+void divergence_on_diverged(struct replica *replica, const struct peer_message *message, struct replica_effects *effects);
+
+#endif

@@ -1,0 +1,193 @@
+/* replica_snapshot.c - the state as a snapshot's chunks, and back. Format: storage/snapshot.h. */
+#include "replica/replica_internal.h"
+
+/* ---- making ---- */
+
+enum error replica_snapshot_begin(struct replica *replica, uint64_t snapshot_id, struct snapshot_header *header)
+{
+    struct raft_status status;
+    raft_status(replica->raft, &status);
+    /* Contract rule 5: of a locally durable index. */
+    bool durable = replica->applied <= status.durable_index;
+    if (!durable || replica->snapshot_active || replica->loading) return ERR_NOT_READY;
+    if (replica->applied <= replica->snapshot_index || replica->diverged || status.uncertain) return ERR_NOT_READY;
+    replica->snapshot_active = true;
+    replica->making_index = replica->applied;
+    replica->log_bytes_at_begin = replica->log_bytes_since_snapshot;
+    replica->snapshot_sessions_written = false;
+    buffer_clear(&replica->snapshot_sessions);
+    sessions_encode(&replica->sessions, &replica->snapshot_sessions);
+    store_snapshot_begin(replica->store, &replica->snapshot_writer);
+    *header = (struct snapshot_header){
+        .snapshot_id = snapshot_id,
+        .cluster_id = replica->config.cluster_id,
+        .index = replica->applied,
+        .term = replica->applied_term,
+        .chain = replica->applied_chain,
+        .revision = store_current_revision(replica->store),
+        .compacted_revision = store_compacted_revision(replica->store),
+        .apply_hash = replica->apply_hash,
+        .member_count = replica->config.member_count,
+    };
+    memcpy(header->members, replica->config.members, sizeof header->members);
+    return ERR_OK;
+}
+
+void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writer, struct buffer *out, bool *done)
+{
+    CHECK(replica->snapshot_active);
+    if (!replica->snapshot_sessions_written) {
+        replica->snapshot_sessions_written = true;
+        snapshot_write_chunk(writer, SNAPSHOT_CHUNK_SESSIONS, buffer_bytes(&replica->snapshot_sessions), out);
+    }
+    buffer_clear(&replica->snapshot_scratch);
+    store_snapshot_next(replica->store, &replica->snapshot_writer, SNAPSHOT_CHUNK_PAYLOAD_BYTES_TARGET,
+                        &replica->snapshot_scratch);
+    if (replica->snapshot_scratch.size > 0) {
+        snapshot_write_chunk(writer, SNAPSHOT_CHUNK_KEYS, buffer_bytes(&replica->snapshot_scratch), out);
+    }
+    *done = replica->snapshot_writer.done;
+}
+
+void replica_snapshot_end(struct replica *replica)
+{
+    if (!replica->snapshot_active) return;
+    store_snapshot_end(replica->store, &replica->snapshot_writer);
+    replica->snapshot_active = false;
+    buffer_free(&replica->snapshot_scratch);
+    buffer_free(&replica->snapshot_sessions);
+}
+
+/* ---- loading ---- */
+
+static void drop_load(struct replica *replica)
+{
+    if (!replica->loading) return;
+    if (replica->loader != NULL) store_loader_free(replica->loader);
+    if (replica->load_store != NULL) store_free(replica->load_store);
+    sessions_free(&replica->load_sessions);
+    replica->loader = NULL;
+    replica->load_store = NULL;
+    replica->loading = false;
+}
+
+void replica_load_abandon(struct replica *replica)
+{
+    drop_load(replica);
+    if (replica->installing && replica->raft != NULL) {
+        struct raft_effects none = {0};
+        struct raft_event event = {.type = RAFT_INSTALL_ABANDON, .now = replica->now};
+        raft_step(replica->raft, &event, &none);
+        raft_effects_free(&none);
+    }
+    replica->installing = false;
+}
+
+enum error replica_load_begin(struct replica *replica, const struct snapshot_header *header)
+{
+    CHECK(!replica->loading);
+    if (header->cluster_id != replica->config.cluster_id) return ERR_WRONG_CLUSTER;
+    if (header->member_count == 0 || header->member_count > MEMBERS_MAX || header->index == 0) return ERR_DAMAGED;
+    replica->loading = true;
+    replica->load_header = *header;
+    replica->load_sessions_seen = false;
+    sessions_init(&replica->load_sessions, REPLICA_HISTORY_BYTES_BUDGET);
+    replica->load_store = store_new();
+    replica->loader = store_loader_new(replica->load_store, header->revision, header->compacted_revision);
+    return ERR_OK;
+}
+
+enum error replica_load_chunk(struct replica *replica, enum snapshot_chunk_type type, struct bytes payload)
+{
+    CHECK(replica->loading);
+    if (type == SNAPSHOT_CHUNK_SESSIONS) {
+        if (replica->load_sessions_seen) return ERR_DAMAGED;
+        replica->load_sessions_seen = true;
+        return sessions_decode(&replica->load_sessions, payload);
+    }
+    if (type == SNAPSHOT_CHUNK_KEYS) return store_loader_feed(replica->loader, payload);
+    return ERR_BAD_VERSION;
+}
+
+static enum error finish_load(struct replica *replica)
+{
+    CHECK(replica->loading && replica->loader != NULL);
+    if (!replica->load_sessions_seen) return ERR_DAMAGED;
+    enum error error = store_loader_finish(replica->loader);
+    replica->loader = NULL;
+    return error;
+}
+
+/* Puts the loaded state in the place of the old one. */
+static void swap(struct replica *replica)
+{
+    const struct snapshot_header *header = &replica->load_header;
+    replica_snapshot_end(replica);
+    store_free(replica->store);
+    sessions_free(&replica->sessions);
+    replica->store = replica->load_store;
+    replica->sessions = replica->load_sessions;
+    replica->load_store = NULL;
+    replica->loading = false;
+    replica->installing = false;
+    replica->applied = header->index;
+    replica->applied_term = header->term;
+    replica->applied_chain = header->chain;
+    replica->apply_hash = header->apply_hash;
+    replica->snapshot_index = header->index;
+    replica->log_bytes_since_snapshot = 0;
+    replica->log_bytes_at_begin = 0;
+    replica->compaction_proposed = 0;
+    replica->compaction_pending = true; /* what the snapshot kept beyond its compacted revision */
+    memcpy(replica->config.members, header->members, sizeof header->members);
+    replica->config.member_count = header->member_count;
+    divergence_note_applied(replica);
+}
+
+enum error replica_load_finish(struct replica *replica)
+{
+    enum error error = finish_load(replica);
+    if (error != ERR_OK) {
+        drop_load(replica);
+        return error;
+    }
+    swap(replica);
+    return ERR_OK;
+}
+
+bool replica_install_prepare(struct replica *replica)
+{
+    CHECK(replica->loading);
+    const struct snapshot_header *header = &replica->load_header;
+    struct raft_status status;
+    raft_status(replica->raft, &status);
+    /* The log caught up meanwhile: then what it holds beyond the snapshot may have been acknowledged, and must stay. */
+    bool in_log = raft_term_at(replica->raft, header->index) == header->term;
+    if (status.commit >= header->index || in_log) return false;
+    replica->installing = true;
+    struct raft_effects none = {0};
+    struct raft_event event = {.type = RAFT_INSTALL_BEGIN, .now = replica->now};
+    raft_step(replica->raft, &event, &none);
+    raft_effects_free(&none);
+    return true;
+}
+
+enum error replica_install_finish(struct replica *replica, time_ns now, struct replica_effects *effects)
+{
+    CHECK(replica->installing);
+    if (now > replica->now) replica->now = now;
+    enum error error = finish_load(replica);
+    if (error != ERR_OK) {
+        replica_load_abandon(replica);
+        return error;
+    }
+    swap(replica);
+    struct raft_event event = {.type = RAFT_SNAPSHOT_INSTALLED,
+                               .index = replica->applied,
+                               .log_term = replica->applied_term,
+                               .chain = replica->applied_chain};
+    replica_raft(replica, &event, effects);
+    requests_after_install(replica, effects);
+    reads_applied(replica, effects);
+    return ERR_OK;
+}

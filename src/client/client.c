@@ -119,6 +119,8 @@ static void finish(struct client *client, enum error error, int status, struct b
         .body = body,
         .endpoint = &client->endpoints[client->current],
     };
+    /* Who didn't answer this time is the last to be asked the next time. */
+    if (error != ERR_OK) client->current = (client->current + 1) % client->endpoint_count;
     client_done *done = client->done;
     client->done = NULL;
     client->state = CLIENT_IDLE;

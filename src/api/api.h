@@ -12,8 +12,9 @@
  *     GET    /livez, /readyz     (?verbose, ?exclude=NAME; /livez/NAME)
  *     GET    /version, /metrics
  *
- * A key in a path may hold slashes, raw or encoded. HEAD is answered wherever GET is. An error is
- * {"error":{"code":"…","message":"…"}} with the status of base/error.h; 405 names the methods in Allow, 503 has Retry-After.
+ * A key in a path may hold slashes, raw or encoded. A key or value that isn't UTF-8 comes as "k_base64" or "v_base64", and
+ * may be sent so. HEAD is answered wherever GET is. An error is {"error":{"code":"…","message":"…"}} with the status of
+ * base/error.h; 405 names the methods in Allow, 503 and 429 have Retry-After.
  */
 #ifndef CORACLE_API_API_H
 #define CORACLE_API_API_H
@@ -24,14 +25,7 @@
 /* etcd's limit for a request, and the room that JSON and base64 around it need. */
 #define API_VALUE_BYTES_MAX_DEFAULT (1536u * 1024)
 
-/* What the answers of one node depend on besides its replica. All borrowed; the host keeps it up to date. */
-struct api_peer {
-    member_id id;
-    bool reachable;
-    time_ns round_trip; /* of the last heartbeat; 0: unknown */
-};
-
-/* Figures that the host counts, for /metrics; times in seconds are histograms with fixed bounds. */
+/* Times in seconds, with fixed bounds, for /metrics. */
 #define API_HISTOGRAM_BUCKETS 14
 struct api_histogram {
     uint64_t buckets[API_HISTOGRAM_BUCKETS]; /* upper bounds 1, 2, 4, … 8192 ms, as etcd's; not cumulative */
@@ -41,6 +35,14 @@ struct api_histogram {
 };
 void api_histogram_add(struct api_histogram *histogram, time_ns duration);
 
+struct api_peer {
+    member_id id;
+    bool reachable;
+    time_ns round_trip; /* of the last heartbeat; 0: unknown */
+    struct api_histogram round_trips;
+};
+
+/* What the answers of one node depend on besides its replica. All borrowed; the host keeps it up to date. */
 struct api_host {
     const char *version;       /* "0.1.0" */
     const char *node_id;
@@ -56,7 +58,7 @@ struct api_host {
     uint64_t log_bytes, snapshot_bytes;
     struct api_histogram log_sync, state_sync, apply;
     uint64_t peer_bytes_sent, peer_bytes_received, client_bytes_sent, client_bytes_received;
-    uint64_t requests_total, requests_failed;
+    uint64_t requests_total, requests_failed; /* counted by this folder; failed: with a status of 500 or more */
 };
 
 struct api {
@@ -65,6 +67,12 @@ struct api {
     void (*refresh_host)(void *user); /* brings resident_bytes and the like up to date, before /metrics and /v1/cluster */
     void *user;
 };
+
+/*
+ * The largest body that a parser should take: a value and key of the largest size as base64, and JSON around them. A value
+ * that JSON's escapes make longer than that must be sent as base64.
+ */
+size_t api_body_bytes_max(uint64_t value_bytes_max);
 
 /* What a call that was begun waits for. */
 enum api_wait {

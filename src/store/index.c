@@ -46,7 +46,7 @@ static struct bytes separator_bytes(const struct separator *separator)
 static int compare_after(struct bytes a, struct bytes b, uint32_t skip)
 {
     size_t common = (a.size < b.size ? a.size : b.size) - skip;
-    int order = memcmp(a.data + skip, b.data + skip, common);
+    int order = common > 0 ? memcmp(a.data + skip, b.data + skip, common) : 0; /* an empty key may be NULL */
     if (order != 0) return order;
     return a.size < b.size ? -1 : a.size > b.size;
 }

@@ -91,8 +91,8 @@ void sim_disk_queue_init(struct sim_disk_queue *queue, struct sim_disk *disk)
     queue->latency_min = 50 * 1000;
     queue->latency_max = 2000 * 1000;
     /* The writer is a thread of the process: it stands still with it. Its `run` isn't the core thread's, so it ends no turn. */
-    queue->run_event = (struct sim_event){.run = run_event, .kind = SIM_EVENT_DISK_RUN, .node = (uint16_t)disk->node};
-    queue->done_event = (struct sim_event){.run = done_event, .kind = SIM_EVENT_DISK_DONE, .node = (uint16_t)disk->node};
+    queue->run_event = (struct sim_event){.run = run_event, .kind = SIM_EVENT_DISK_RUN, .process = (uint16_t)disk->node};
+    queue->done_event = (struct sim_event){.run = done_event, .kind = SIM_EVENT_DISK_DONE, .process = (uint16_t)disk->node};
     sim_world_random(disk->world, "disk queue", disk->node, &queue->random);
     sim_disk_queue_drop(queue);
 }

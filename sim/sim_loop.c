@@ -102,21 +102,21 @@ static void turn_event(struct sim_event *event)
     struct sim_loop *loop = (struct sim_loop *)((char *)event - offsetof(struct sim_loop, turn));
     CHECK(loop->handler != NULL);
     loop->handler->turn_end(loop->user);
-    if (loop->turn_ended != NULL) loop->turn_ended(loop->turn_ended_user, loop->node);
+    if (loop->turn_ended != NULL) loop->turn_ended(loop->turn_ended_user, loop->process);
 }
 
-void sim_loop_init(struct sim_loop *loop, struct sim_world *world, unsigned node)
+void sim_loop_init(struct sim_loop *loop, struct sim_world *world, unsigned process)
 {
-    CHECK(node < SIM_NODES_MAX);
-    *loop = (struct sim_loop){.loop.operations = &operations, .world = world, .node = node};
-    loop->timer = (struct sim_event){.run = timer_event, .kind = SIM_EVENT_TIMER, .node = (uint16_t)node};
-    loop->turn = (struct sim_event){.run = turn_event, .kind = SIM_EVENT_TURN, .node = (uint16_t)node};
-    sim_world_random(world, "loop", node, &loop->random);
-    sim_world_random(world, "entropy", node, &loop->entropy_random);
+    CHECK(process < SIM_PROCESSES_MAX);
+    *loop = (struct sim_loop){.loop.operations = &operations, .world = world, .process = process};
+    loop->timer = (struct sim_event){.run = timer_event, .kind = SIM_EVENT_TIMER, .process = (uint16_t)process};
+    loop->turn = (struct sim_event){.run = turn_event, .kind = SIM_EVENT_TURN, .process = (uint16_t)process};
+    sim_world_random(world, "loop", process, &loop->random);
+    sim_world_random(world, "entropy", process, &loop->entropy_random);
     loop->offset = (time_ns)random_below(&loop->random, 1000000) * TIME_NS_PER_MS;
     loop->drift_ppm = (int64_t)random_below(&loop->random, 2 * SIM_DRIFT_PPM_MAX + 1) - SIM_DRIFT_PPM_MAX;
-    world->touched[node] = touched;
-    world->touched_user[node] = loop;
+    world->touched[process] = touched;
+    world->touched_user[process] = loop;
 }
 
 void sim_loop_detach(struct sim_loop *loop)

@@ -1,8 +1,8 @@
 /*
- * sim_loop.h - port/loop.h for one simulated node: its clock, its timer, the ends of its turns, its entropy.
+ * sim_loop.h - port/loop.h for one simulated process: its clock, its timer, the ends of its turns, its entropy.
  *
- * A turn gathers what happens to the node within a moment: it ends at once or up to SIM_TURN_NS_MAX later, so batches of
- * all sizes occur. A node's clock runs at a rate of its own and begins where it likes.
+ * A turn gathers what happens to the process within a moment: it ends at once or up to SIM_TURN_NS_MAX later, so batches of
+ * all sizes occur. A process's clock runs at a rate of its own and begins where it likes.
  */
 #ifndef CORACLE_SIM_LOOP_H
 #define CORACLE_SIM_LOOP_H
@@ -17,7 +17,7 @@
 struct sim_loop {
     struct loop loop; /* first: the port is cast to this */
     struct sim_world *world;
-    unsigned node;
+    unsigned process;
     const struct loop_handler *handler;
     void *user;
     struct sim_event timer;
@@ -27,11 +27,11 @@ struct sim_loop {
     time_ns offset;
     int64_t drift_ppm;
     bool stopped;
-    void (*turn_ended)(void *user, unsigned node); /* for checkers; NULL: none */
+    void (*turn_ended)(void *user, unsigned process); /* for checkers; NULL: none */
     void *turn_ended_user;
 };
 
-void sim_loop_init(struct sim_loop *loop, struct sim_world *world, unsigned node);
+void sim_loop_init(struct sim_loop *loop, struct sim_world *world, unsigned process);
 /* The process is gone: nothing of it happens any more, until the next attach. A restarted process reads another
    monotonic clock, further on. */
 void sim_loop_detach(struct sim_loop *loop);

@@ -86,11 +86,6 @@ static struct net_stream *other_of(struct net_stream *stream)
     return &stream->connection->ends[!side_of(stream)];
 }
 
-static uint16_t node_of(unsigned host)
-{
-    return host < SIM_NODES_MAX ? (uint16_t)host : SIM_NO_NODE;
-}
-
 static struct sim_link *link_between(struct sim_net *network, unsigned from, unsigned to)
 {
     return &network->links[from][to];
@@ -433,13 +428,13 @@ static struct net_stream *operation_connect(struct net *net, const char *name, u
         end->connection = connection;
         end->host = (uint16_t)numbers[side];
         end->in.event =
-            (struct sim_event){.run = receive_event, .kind = SIM_EVENT_RECEIVE, .node = node_of(numbers[side])};
+            (struct sim_event){.run = receive_event, .kind = SIM_EVENT_RECEIVE, .process = (uint16_t)numbers[side]};
         end->drained =
-            (struct sim_event){.run = drained_event, .kind = SIM_EVENT_DRAINED, .node = node_of(numbers[side])};
+            (struct sim_event){.run = drained_event, .kind = SIM_EVENT_DRAINED, .process = (uint16_t)numbers[side]};
     }
-    connection->syn = (struct sim_event){.run = syn_event, .kind = SIM_EVENT_CONNECT, .node = node_of(target)};
+    connection->syn = (struct sim_event){.run = syn_event, .kind = SIM_EVENT_CONNECT, .process = (uint16_t)target};
     connection->established =
-        (struct sim_event){.run = established_event, .kind = SIM_EVENT_CONNECTED, .node = node_of(host->number)};
+        (struct sim_event){.run = established_event, .kind = SIM_EVENT_CONNECTED, .process = (uint16_t)host->number};
     connection->ends[0].handler = handler;
     connection->ends[0].user = user;
     connection->ends[1].gone = true; /* until it is accepted */

@@ -8,8 +8,7 @@
  * again. When a process ends, the other ends of its streams hear of it after a latency; when a machine loses power they
  * hear nothing, until it is up again and is sent something.
  *
- * A host is a number below SIM_HOSTS_MAX; those below SIM_NODES_MAX are nodes, and what arrives there is an event of
- * the node's process.
+ * On each host runs one process, of the same number; what arrives at the host is an event of that process.
  */
 #ifndef CORACLE_SIM_NET_H
 #define CORACLE_SIM_NET_H
@@ -17,7 +16,7 @@
 #include "port/net.h"
 #include "sim/sim_world.h"
 
-#define SIM_HOSTS_MAX 40u
+#define SIM_HOSTS_MAX SIM_PROCESSES_MAX
 #define SIM_NET_WINDOW_BYTES (256u * 1024)
 
 struct sim_connection;

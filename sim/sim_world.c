@@ -96,27 +96,27 @@ bool sim_world_step(struct sim_world *world, time_ns until)
         struct sim_event *event = world->queue[1].event;
         world->now = event->at;
         sim_world_cancel(world, event);
-        unsigned node = event->node;
-        if (node < SIM_NODES_MAX && world->paused_until[node] > world->now) {
-            sim_world_schedule(world, event, world->paused_until[node]);
+        unsigned process = event->process;
+        if (process < SIM_PROCESSES_MAX && world->paused_until[process] > world->now) {
+            sim_world_schedule(world, event, world->paused_until[process]);
             continue;
         }
         /* A turn ends once, and what the writer does is no part of one. */
         bool no_turn = event->kind == SIM_EVENT_TURN || event->kind == SIM_EVENT_DISK_RUN;
         world->event_count++;
-        sim_world_fold(world, (uint64_t)world->now ^ (uint64_t)event->kind << 56 ^ (uint64_t)node << 40);
+        sim_world_fold(world, (uint64_t)world->now ^ (uint64_t)event->kind << 56 ^ (uint64_t)process << 40);
         event->run(event); /* which may free it */
-        if (node < SIM_NODES_MAX && !no_turn && world->touched[node] != NULL) {
-            world->touched[node](world->touched_user[node]);
+        if (process < SIM_PROCESSES_MAX && !no_turn && world->touched[process] != NULL) {
+            world->touched[process](world->touched_user[process]);
         }
         return true;
     }
 }
 
-void sim_world_pause(struct sim_world *world, unsigned node, time_ns until)
+void sim_world_pause(struct sim_world *world, unsigned process, time_ns until)
 {
-    CHECK(node < SIM_NODES_MAX);
-    world->paused_until[node] = until;
+    CHECK(process < SIM_PROCESSES_MAX);
+    world->paused_until[process] = until;
 }
 
 void sim_world_fold(struct sim_world *world, uint64_t value)
@@ -129,14 +129,18 @@ void sim_world_fold_bytes(struct sim_world *world, const void *data, size_t size
     sim_world_fold(world, (uint64_t)size << 32 | crc32c(0, data, size));
 }
 
-void sim_world_note(struct sim_world *world, unsigned node, const char *format, ...)
+void sim_world_note(struct sim_world *world, unsigned process, const char *format, ...)
 {
     if (world->trace == NULL) return;
     long long us = (long long)(world->now / 1000);
     char name[16] = "-";
-    if (node < SIM_NODES_MAX) snprintf(name, sizeof name, "node-%u", node + 1);
-    fprintf(world->trace, "%6lld.%06lld %-7s", us / 1000000, us % 1000000, name);
-    for (unsigned column = 0; node < SIM_NODES_MAX && column < node; column++) fputs("  ", world->trace);
+    if (process < SIM_NODES_MAX) {
+        snprintf(name, sizeof name, "node-%u", process + 1);
+    } else if (process < SIM_PROCESSES_MAX) {
+        snprintf(name, sizeof name, "client-%u", process - SIM_NODES_MAX + 1);
+    }
+    fprintf(world->trace, "%4lld.%06lld %-9s ", us / 1000000, us % 1000000, name);
+    for (unsigned column = 0; process < SIM_NODES_MAX && column < process; column++) fputs("    ", world->trace);
     va_list arguments;
     va_start(arguments, format);
     vfprintf(world->trace, format, arguments);

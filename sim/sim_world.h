@@ -8,7 +8,8 @@
  * Events are embedded in what they belong to (a stream's direction, a node's timer, a disk's queue), so scheduling
  * allocates nothing, and cancelling is exact.
  *
- * A node (a number below SIM_NODES_MAX) is a process. While it is paused, as by SIGSTOP, its events wait, in order.
+ * A process is a number below SIM_PROCESSES_MAX: the nodes first, then, from SIM_NODES_MAX on, the clients. While one is
+ * paused, as by SIGSTOP, its events wait, in order.
  */
 #ifndef CORACLE_SIM_WORLD_H
 #define CORACLE_SIM_WORLD_H
@@ -20,7 +21,8 @@
 #include "base/types.h"
 
 #define SIM_NODES_MAX 8u
-#define SIM_NO_NODE 0xffffu
+#define SIM_PROCESSES_MAX 40u
+#define SIM_NO_PROCESS 0xffffu
 
 /* What happened; part of the trace. */
 enum sim_event_kind {
@@ -34,17 +36,17 @@ enum sim_event_kind {
     SIM_EVENT_DRAINED,
     SIM_EVENT_CLIENT,
     SIM_EVENT_NEMESIS,
-    SIM_EVENT_NODE,
+    SIM_EVENT_PROCESS,
     SIM_EVENT_OTHER,
 };
 
-/* Zero but for `run`, `kind` and `node` before it is scheduled first. Lives until it ran or was cancelled. */
+/* Zero but for `run`, `kind` and `process` before it is scheduled first. Lives until it ran or was cancelled. */
 struct sim_event {
     void (*run)(struct sim_event *event);
     time_ns at;
     uint32_t position; /* in the queue, from 1; 0: not scheduled */
     uint16_t kind;     /* enum sim_event_kind */
-    uint16_t node;     /* whose process it happens in; SIM_NO_NODE: nobody's */
+    uint16_t process;  /* that it happens in; SIM_NO_PROCESS: nobody's */
 };
 
 struct sim_queue_slot {
@@ -60,14 +62,14 @@ struct sim_world {
     uint64_t trace_hash;
     FILE *trace; /* NULL: no trace is printed */
 
-    /* Called after an event ran in a node's process, but for SIM_EVENT_TURN and SIM_EVENT_DISK_RUN: it owes a turn end. */
-    void (*touched[SIM_NODES_MAX])(void *user);
-    void *touched_user[SIM_NODES_MAX];
+    /* Called after an event ran in a process, but for SIM_EVENT_TURN and SIM_EVENT_DISK_RUN: it owes a turn end. */
+    void (*touched[SIM_PROCESSES_MAX])(void *user);
+    void *touched_user[SIM_PROCESSES_MAX];
 
     struct sim_queue_slot *queue; /* a binary heap, from index 1 */
     uint32_t queue_count, queue_capacity;
     uint64_t sequence;
-    time_ns paused_until[SIM_NODES_MAX];
+    time_ns paused_until[SIM_PROCESSES_MAX];
 };
 
 void sim_world_init(struct sim_world *world, uint64_t seed);
@@ -88,15 +90,15 @@ static inline bool sim_event_scheduled(const struct sim_event *event)
 /* Runs the next event; false when there is none at or before `until` (then now == until). */
 bool sim_world_step(struct sim_world *world, time_ns until);
 
-/* The node's process stands still until then. */
-void sim_world_pause(struct sim_world *world, unsigned node, time_ns until);
+/* The process stands still until then. */
+void sim_world_pause(struct sim_world *world, unsigned process, time_ns until);
 
 /* Adds to the trace hash. */
 void sim_world_fold(struct sim_world *world, uint64_t value);
 void sim_world_fold_bytes(struct sim_world *world, const void *data, size_t size);
 
-/* A line of the trace, when it is on: time, node, text. */
-void sim_world_note(struct sim_world *world, unsigned node, const char *format, ...)
+/* A line of the trace, when it is on: time, process, text; each node in a column of its own. */
+void sim_world_note(struct sim_world *world, unsigned process, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 #endif

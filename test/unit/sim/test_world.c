@@ -21,11 +21,11 @@ static void record(struct sim_event *event)
     ran[ran_count++] = ((struct item *)event)->number;
 }
 
-static void prepare(unsigned node)
+static void prepare(unsigned process)
 {
     ran_count = 0;
     for (unsigned i = 0; i < EVENT_COUNT; i++) {
-        items[i] = (struct item){.event = {.run = record, .kind = SIM_EVENT_OTHER, .node = (uint16_t)node}, .number = i};
+        items[i] = (struct item){.event = {.run = record, .kind = SIM_EVENT_OTHER, .process = (uint16_t)process}, .number = i};
     }
 }
 
@@ -39,7 +39,7 @@ static void test_events_run_in_order_of_time_then_of_scheduling(void **state)
         unsigned order[EVENT_COUNT], rank = 0;
         sim_world_init(&world, seed);
         random_seed(&random, seed);
-        prepare(SIM_NO_NODE);
+        prepare(SIM_NO_PROCESS);
         for (unsigned i = 0; i < EVENT_COUNT; i++) {
             at[i] = (time_ns)random_below(&random, 50);
             sim_world_schedule(&world, &items[i].event, at[i]);
@@ -79,7 +79,7 @@ static void test_a_paused_node_stands_still_and_others_go_on(void **state)
     struct sim_world world;
     sim_world_init(&world, 1);
     prepare(2);
-    items[3].event.node = 1;
+    items[3].event.process = 1;
     for (unsigned i = 0; i < 4; i++) sim_world_schedule(&world, &items[i].event, 10 + (time_ns)i);
     sim_world_pause(&world, 2, 100);
     assert_true(sim_world_step(&world, 50));
@@ -150,7 +150,7 @@ static uint64_t trace_of(uint64_t seed, time_ns shift)
 {
     struct sim_world world;
     sim_world_init(&world, seed);
-    prepare(SIM_NO_NODE);
+    prepare(SIM_NO_PROCESS);
     for (unsigned i = 0; i < EVENT_COUNT; i++) sim_world_schedule(&world, &items[i].event, (time_ns)i + shift);
     while (sim_world_step(&world, 1000)) {
     }

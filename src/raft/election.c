@@ -101,6 +101,7 @@ static void tally_votes(struct raft *raft, struct raft_effects *effects)
 void election_campaign(struct raft *raft, bool transfer, struct raft_effects *effects)
 {
     if (raft->uncertain || raft->term + 1 < raft->no_vote_before_term) return;
+    read_index_fail_all(raft, effects);
     raft->role = RAFT_CANDIDATE;
     raft->leader = 0;
     raft->transfer_campaign = transfer;
@@ -126,6 +127,7 @@ static void begin_prevote(struct raft *raft, struct raft_effects *effects)
         return;
     }
     if (raft->role != RAFT_PRE_CANDIDATE || raft->leader != 0) effects->role_changed = true;
+    read_index_fail_all(raft, effects);
     raft->role = RAFT_PRE_CANDIDATE;
     raft->leader = 0;
     raft->transfer_campaign = false;

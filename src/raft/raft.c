@@ -28,10 +28,6 @@ struct raft *raft_new(const struct raft_config *config, const struct raft_boot *
     raft->vote = boot->vote;
     raft->commit = boot->snapshot_index;
     raft->applied = boot->snapshot_index;
-    raft->uncertain = boot->uncertain;
-    raft->extent_known = boot->extent_known;
-    raft->known_last_index = boot->known_last_index;
-    raft->known_last_term = boot->known_last_term;
     raft->no_vote_before_term = boot->no_vote_before_term;
     bool self_found = false;
     for (uint32_t i = 0; i < config->member_count; i++) {
@@ -88,6 +84,14 @@ void raft_append_entry(struct raft *raft, struct entry *entry)
     raft_log_append(&raft->log, entry);
 }
 
+void raft_recover_uncertain(struct raft *raft, const struct raft_uncertainty *uncertainty)
+{
+    raft->uncertain = true;
+    raft->extent_known = uncertainty->extent_known;
+    raft->known_last_index = uncertainty->known_last_index;
+    raft->known_last_term = uncertainty->known_last_term;
+}
+
 /* ---- term and vote, and what waits for them ---- */
 
 bool raft_state_durable(const struct raft *raft)
@@ -100,7 +104,16 @@ void raft_set_vote(struct raft *raft, raft_term term, member_id vote)
     if (raft->term == term && raft->vote == vote) return;
     raft->term = term;
     raft->vote = vote;
+    if (!raft->uncertain && term >= raft->no_vote_before_term) raft->no_vote_before_term = 0;
     raft->state_dirty = true;
+}
+
+void raft_hear_term(struct raft *raft, member_id id, raft_term term)
+{
+    struct progress *peer = raft_peer(raft, id);
+    if (peer == NULL || peer->heard) return;
+    peer->heard = true;
+    peer->heard_term = term;
 }
 
 struct peer_message raft_message_to(const struct raft *raft, enum peer_message_type type, member_id to)
@@ -157,7 +170,9 @@ static void issue_save(struct raft *raft, struct raft_effects *effects)
 void raft_become_follower(struct raft *raft, raft_term term, member_id leader, struct raft_effects *effects)
 {
     CHECK(term >= raft->term);
-    if (term > raft->term) raft_set_vote(raft, term, 0);
+    /* Even the same leader may have cut its log since it last led. */
+    bool new_term = term > raft->term;
+    if (new_term) raft_set_vote(raft, term, 0);
     if (raft->role != RAFT_FOLLOWER) {
         if (raft->role == RAFT_LEADER) {
             log_info(raft->logger, "stepped down", "term=%llu leader=%016llx", (unsigned long long)term,
@@ -167,7 +182,7 @@ void raft_become_follower(struct raft *raft, raft_term term, member_id leader, s
         if (raft->role == RAFT_LEADER || leader != 0) election_reset_timer(raft);
         effects->role_changed = true;
     }
-    if (raft->role != RAFT_FOLLOWER || raft->leader != leader) {
+    if (raft->role != RAFT_FOLLOWER || raft->leader != leader || new_term) {
         raft->verified = 0;
         raft->ack_context = 0;
         raft->resolve_asked = false;
@@ -206,6 +221,7 @@ static bool take_term(struct raft *raft, const struct peer_message *message, str
     enum peer_message_type type = message->type;
     if (type == PEER_PREVOTE || type == PEER_FORWARD || type == PEER_DIVERGED) return true;
     if (type == PEER_PREVOTE_REPLY && (!message->rejected || message->term <= raft->term)) return true;
+    raft_hear_term(raft, message->from, message->term);
     if (message->term < raft->term) {
         reject_old_term(raft, message, effects);
         return false;
@@ -254,7 +270,8 @@ static void on_message(struct raft *raft, const struct peer_message *message, st
         }
         break;
     case PEER_READ:
-        raft_peer(raft, message->from)->uncertain = message->uncertain;
+        /* That it is certain again is taken from its acknowledgements, which are counted then. */
+        if (message->uncertain) raft_peer(raft, message->from)->uncertain = true;
         read_index_ask(raft, message->from, message->context, effects);
         break;
     case PEER_READ_REPLY: read_index_on_reply(raft, message, effects); break;
@@ -320,13 +337,15 @@ static void on_peer_lost(struct raft *raft, const struct raft_event *event, stru
 static void on_installed(struct raft *raft, const struct raft_event *event)
 {
     CHECK(event->index > raft->commit);
+    /* Else what follows it in the log may have been acknowledged, and is lost. */
+    CHECK(raft_log_term(&raft->log, event->index) != event->log_term);
     raft->installing = false;
     raft_log_reset(&raft->log, event->index, event->log_term, event->chain);
     raft->commit = event->index;
     raft->applied = event->index;
     raft->unapplied_bytes = 0;
     /* It came from a leader, so it is a part of every later leader's log. */
-    if (raft->verified < event->index && raft->leader != 0) raft->verified = event->index;
+    raft->verified = raft->leader != 0 ? event->index : 0;
     raft->ack_due = true;
 }
 
@@ -365,7 +384,10 @@ void raft_step(struct raft *raft, const struct raft_event *event, struct raft_ef
         read_index_resolve(raft, effects);
         break;
     case RAFT_SNAPSHOT_SENT: replication_snapshot_sent(raft, event); break;
-    case RAFT_PEER_CONNECTED: replication_peer_connected(raft, event); break;
+    case RAFT_PEER_CONNECTED:
+        raft_hear_term(raft, event->peer, event->log_term);
+        replication_peer_connected(raft, event);
+        break;
     case RAFT_PEER_LOST: on_peer_lost(raft, event, effects); break;
     case RAFT_TRANSFER: replication_transfer(raft, event->peer, effects); break;
     case RAFT_STEP_DOWN:

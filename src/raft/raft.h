@@ -38,8 +38,11 @@
  *   - marks its acknowledgements `uncertain`: they count for no quorum, neither commit, nor read index, nor CheckQuorum.
  * It is resolved when it holds, durably, everything up to a read index that a leader confirmed (with a quorum that
  * doesn't count it) after this member came back: leader completeness puts every entry that it can have acknowledged
- * and that was committed at or before that index. A wiped member then votes in later terms only, since the votes it gave
- * are lost.
+ * and that was committed at or before that index.
+ *
+ * Of a wiped member term and votes are lost as well. It asks for that read index only once it heard the term of every
+ * other member since it started, and steps into the highest of them first: whoever it voted for or followed has been in
+ * that term since, at least. Resolved, it votes in later terms only.
  *
  * ---- Memory ----
  *
@@ -79,11 +82,14 @@ struct raft_boot {
     raft_index snapshot_index; /* entry before the first one of the log, and what it was */
     raft_term snapshot_term;
     uint32_t snapshot_chain;
-    bool uncertain;
-    bool extent_known;
+    raft_term no_vote_before_term; /* of a wiped member: 1 at its first start, later as it was saved; else 0 */
+};
+
+/* The log may lack entries that this member acknowledged (see 'Uncertain'). */
+struct raft_uncertainty {
+    bool extent_known; /* nothing after (known_last_index, known_last_term) was ever acknowledged */
     raft_index known_last_index;
     raft_term known_last_term;
-    raft_term no_vote_before_term; /* of a wiped member */
 };
 
 enum raft_event_type {
@@ -101,7 +107,8 @@ enum raft_event_type {
     RAFT_INSTALL_ABANDON,
     RAFT_SNAPSHOT_INSTALLED, /* index, log_term, chain: it replaced state and log, durably */
     RAFT_SNAPSHOT_SENT,  /* peer: it has the snapshot with `index`; or (rejected) sending failed */
-    RAFT_PEER_CONNECTED, /* peer, incarnation: a new connection; what was in flight is lost */
+    RAFT_PEER_CONNECTED, /* peer, incarnation, log_term (the durable term in its greeting): a new connection; what was
+                            in flight is lost */
     RAFT_PEER_LOST,      /* peer; crashed: its connection was reset or ended without a goodbye */
     RAFT_TRANSFER,       /* peer (0: the best follower): hand leadership over */
     RAFT_STEP_DOWN,      /* the host's state differs from the majority's, or it can't write */
@@ -193,6 +200,7 @@ void raft_free(struct raft *raft);
    to be committed. They count as durable. */
 void raft_recover_entry(struct raft *raft, struct entry *entry);
 void raft_recover_commit(struct raft *raft, raft_index commit);
+void raft_recover_uncertain(struct raft *raft, const struct raft_uncertainty *uncertainty);
 
 void raft_step(struct raft *raft, const struct raft_event *event, struct raft_effects *effects);
 

@@ -38,9 +38,12 @@ struct progress {
     bool log_read_pending; /* the host reads entries for it */
     bool uncertain;        /* its acknowledgements count for no quorum */
     bool granted, rejected; /* of the current campaign */
+    bool heard; /* its term was heard since this member started, and then it was: */
+    raft_term heard_term;
     uint64_t incarnation;
     time_ns last_heard;
     time_ns last_sent;
+    time_ns last_advanced; /* when an acknowledgement last freed a part of what is in flight, or nothing was */
     uint64_t read_round; /* the last read barrier round that it confirmed */
     struct inflight inflight[PROGRESS_INFLIGHT_MAX];
     uint32_t inflight_head, inflight_count;
@@ -140,6 +143,8 @@ struct peer_message raft_message_to(const struct raft *raft, enum peer_message_t
 /* Steps into `term` (at least the current one) as a follower of `leader` (0: unknown). */
 void raft_become_follower(struct raft *raft, raft_term term, member_id leader, struct raft_effects *effects);
 void raft_set_vote(struct raft *raft, raft_term term, member_id vote);
+/* The peer was durably in `term` at a time after this member started. */
+void raft_hear_term(struct raft *raft, member_id peer, raft_term term);
 bool raft_state_durable(const struct raft *raft);
 /* Leader: gives the entry (moved) the next place in the log. */
 void raft_append_entry(struct raft *raft, struct entry *entry);

@@ -117,9 +117,38 @@ void read_index_fail_all(struct raft *raft, struct raft_effects *effects)
     raft->forwarded_count = 0;
 }
 
+static bool is_wiped(const struct raft *raft)
+{
+    return !raft->extent_known && raft->no_vote_before_term > 0;
+}
+
+/*
+ * A term at least as high as all in which a wiped member can have voted or acknowledged anything: whoever it voted for,
+ * and the leader that it followed, was durably in that term before. False until all others were heard.
+ */
+static bool know_term_before_wipe(const struct raft *raft, raft_term *out)
+{
+    *out = 0;
+    for (uint32_t i = 0; i < raft->peer_count; i++) {
+        const struct progress *peer = &raft->peers[i];
+        if (!peer->heard) return false;
+        if (peer->heard_term > *out) *out = peer->heard_term;
+    }
+    return true;
+}
+
 void read_index_resolve(struct raft *raft, struct raft_effects *effects)
 {
     if (!raft->uncertain || raft->leader == 0 || raft->role != RAFT_FOLLOWER) return;
+    raft_term before_wipe = 0;
+    if (is_wiped(raft)) {
+        if (!know_term_before_wipe(raft, &before_wipe)) return;
+        if (before_wipe > raft->term) {
+            /* The read index of a leader of a lower term may be behind what was acknowledged. */
+            raft_become_follower(raft, before_wipe, 0, effects);
+            return;
+        }
+    }
     if (raft->resolve_index == 0) {
         if (!raft->resolve_asked) {
             raft->resolve_asked = true;
@@ -131,7 +160,7 @@ void read_index_resolve(struct raft *raft, struct raft_effects *effects)
     if (held < raft->resolve_index) return;
     raft->uncertain = false;
     /* Of a wiped member the votes are lost too: it votes only in terms that it can't have voted in. */
-    if (!raft->extent_known && raft->no_vote_before_term > 0) raft->no_vote_before_term = raft->term + 1;
+    if (is_wiped(raft)) raft->no_vote_before_term = before_wipe + 1;
     raft->state_dirty = true;
     raft->ack_due = true;
     log_info(raft->logger, "log is complete again", "index=%llu term=%llu", (unsigned long long)held,

@@ -23,8 +23,9 @@ static void begin_probe(struct progress *peer)
     forget_inflight(peer);
 }
 
-static void add_inflight(struct progress *peer, raft_index last_index, uint64_t bytes)
+static void add_inflight(struct progress *peer, raft_index last_index, uint64_t bytes, time_ns now)
 {
+    if (peer->inflight_count == 0) peer->last_advanced = now;
     uint32_t slot = (peer->inflight_head + peer->inflight_count) % PROGRESS_INFLIGHT_MAX;
     peer->inflight[slot] = (struct inflight){.last_index = last_index, .bytes = bytes};
     peer->inflight_count++;
@@ -84,7 +85,7 @@ static void send_append(struct raft *raft, struct progress *peer, struct entry *
         peer->probe_sent = true;
     } else if (count > 0) {
         peer->next += count;
-        add_inflight(peer, peer->next - 1, bytes);
+        add_inflight(peer, peer->next - 1, bytes, raft->now);
     }
 }
 
@@ -237,7 +238,16 @@ void replication_tick(struct raft *raft, struct raft_effects *effects)
     if (raft->transfer_target != 0 && raft->now >= raft->transfer_deadline) raft->transfer_target = 0;
     if (raft->now < raft->heartbeat_deadline) return;
     raft->heartbeat_deadline = raft->now + raft->config.heartbeat_interval;
-    for (uint32_t i = 0; i < raft->peer_count; i++) raft->peers[i].probe_sent = false;
+    for (uint32_t i = 0; i < raft->peer_count; i++) {
+        struct progress *peer = &raft->peers[i];
+        peer->probe_sent = false;
+        /* Connections lose nothing, but a follower that was installing a snapshot took nothing from them. */
+        bool stalled = peer->inflight_count > 0 && raft->now >= peer->last_advanced + 2 * raft->config.election_timeout;
+        if (peer->state == PROGRESS_REPLICATE && stalled) {
+            begin_probe(peer);
+            peer->next = peer->match + 1;
+        }
+    }
     replication_heartbeat(raft, effects);
 }
 
@@ -302,6 +312,7 @@ void replication_on_append_reply(struct raft *raft, const struct peer_message *m
     if (advanced) {
         peer->match = message->index;
         free_inflight(peer, message->index);
+        peer->last_advanced = raft->now;
         if (peer->next <= message->index) peer->next = message->index + 1;
     }
     if (peer->state == PROGRESS_PROBE && message->index + 1 >= peer->next) {
@@ -391,7 +402,12 @@ void replication_on_append(struct raft *raft, const struct peer_message *message
 {
     struct raft_log *log = &raft->log;
     raft_index previous = message->index;
-    if (raft->installing) return;
+    if (raft->installing) {
+        /* It takes nothing, but confirms that the leader leads; a large snapshot takes longer than an election timeout. */
+        if (message->context > raft->ack_context) raft->ack_context = message->context;
+        raft->ack_due = true;
+        return;
+    }
     bool compared = previous + 1 >= log->first_index; /* before that, all is committed and equal */
     if (previous > log->last_index || (compared && raft_log_term(log, previous) != message->log_term)) {
         reject(raft, message, effects);

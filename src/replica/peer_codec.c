@@ -113,6 +113,7 @@ void peer_greeting_encode(const struct peer_greeting *greeting, struct buffer *o
     message.incarnation = greeting->incarnation;
     message.founding_nonce = greeting->founding_nonce;
     message.membership_hash = greeting->membership_hash;
+    message.term = greeting->term;
     message.product = (char *)greeting->product;
     size_t begin = begin_frame(PEER_FRAME_GREETING, &message.base, 0, out);
     end_frame(begin, out);
@@ -140,6 +141,7 @@ enum error peer_greeting_decode(const struct peer_frame *frame, struct peer_gree
         .member = message->member,
         .incarnation = message->incarnation,
         .founding_nonce = message->founding_nonce,
+        .term = message->term,
         .membership_hash = message->membership_hash,
     };
     bool fits = copy_text(message->node_id, out->node_id, sizeof out->node_id) &&

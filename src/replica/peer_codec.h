@@ -33,6 +33,7 @@ struct peer_greeting {
     uint64_t incarnation;
     uint64_t founding_nonce;
     uint64_t membership_hash; /* of the configured members' node ids */
+    raft_term term;           /* the sender's durable term */
     char product[32];         /* "coracle 0.1.0" */
 };
 

@@ -104,6 +104,11 @@ void replica_recover_commit(struct replica *replica, raft_index commit)
     replica_effects_free(&effects);
 }
 
+void replica_recover_uncertain(struct replica *replica, const struct raft_uncertainty *uncertainty)
+{
+    raft_recover_uncertain(replica->raft, uncertainty);
+}
+
 /* ---- events ---- */
 
 static void on_message(struct replica *replica, const struct peer_message *message, struct replica_effects *effects)
@@ -230,6 +235,11 @@ time_ns replica_deadline(const struct replica *replica)
 const struct store *replica_store(const struct replica *replica)
 {
     return replica->store;
+}
+
+uint32_t replica_applied_chain(const struct replica *replica)
+{
+    return replica->applied_chain;
 }
 
 void replica_status(const struct replica *replica, struct replica_status *out)

@@ -117,6 +117,8 @@ enum error replica_load_chunk(struct replica *replica, enum snapshot_chunk_type 
 void replica_load_abandon(struct replica *replica);
 /* At recovery; before replica_boot. */
 enum error replica_load_finish(struct replica *replica);
+/* The chain value of the last entry that the snapshot being loaded covers. */
+uint32_t replica_loaded_chain(const struct replica *replica);
 /* While serving, before the log is reset: false when the snapshot isn't needed any more (the log caught up), and all is as
    before. Else no append is taken and no write issued until replica_install_finish or replica_load_abandon. */
 bool replica_install_prepare(struct replica *replica);
@@ -129,6 +131,7 @@ void replica_boot(struct replica *replica, const struct raft_boot *boot);
 /* The recovered log; entries are moved. What is known to be committed is applied at once, so memory stays bounded. */
 void replica_recover_entry(struct replica *replica, struct entry *entry);
 void replica_recover_commit(struct replica *replica, raft_index commit);
+void replica_recover_uncertain(struct replica *replica, const struct raft_uncertainty *uncertainty);
 
 void replica_step(struct replica *replica, const struct replica_event *event, struct replica_effects *effects);
 time_ns replica_deadline(const struct replica *replica);
@@ -146,6 +149,8 @@ void replica_snapshot_end(struct replica *replica);
 /* ---- looking at it ---- */
 
 const struct store *replica_store(const struct replica *replica);
+/* The chain value of the last applied entry. */
+uint32_t replica_applied_chain(const struct replica *replica);
 
 struct replica_status {
     struct raft_status raft;

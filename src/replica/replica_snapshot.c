@@ -155,6 +155,12 @@ enum error replica_load_finish(struct replica *replica)
     return ERR_OK;
 }
 
+uint32_t replica_loaded_chain(const struct replica *replica)
+{
+    CHECK(replica->loading);
+    return replica->load_header.chain;
+}
+
 bool replica_install_prepare(struct replica *replica)
 {
     CHECK(replica->loading);

@@ -7,7 +7,9 @@
  * snapshot covers. Recovers the log at the start.
  *
  * The first segment of a log is small (LOG_FIRST_SEGMENT_BYTES), so that a fresh node starts quickly; each next one is four
- * times the one before, up to config.segment_bytes. One spare is always being made ready; if there is no room for it,
+ * times the one before, and room for the largest batch, up to config.segment_bytes; larger if a batch needs it. One spare
+ * is always being made ready, zero-filled and synced, and named as the last segment in the metadata once it is
+ * there: so beginning a segment costs no save, and one that goes missing is missed. If there is no room for a spare,
  * `full` is called and the owner refuses proposals; what the current segment and the spare still hold is kept for
  * elections. When there is room again, the spare is made and `full` is called with false. Lack of room is looked for
  * again every LOG_SPACE_RETRY, from log_manager_tick.
@@ -35,7 +37,7 @@ struct log_manager_config {
     const char *directory;     /* borrowed for its lifetime, as are all below */
     const char *metadata_file;
     uint64_t segment_bytes;
-    struct disk *disk;         /* used by log_manager_recover only */
+    struct disk *disk;         /* used by log_manager_recover, and by log_manager_free to close */
     struct disk_queue *queue;
     struct logger *logger;
 };
@@ -47,7 +49,8 @@ struct log_manager_handler {
     void (*failed)(void *user, const char *text);
 };
 
-/* What the owner does with what recovery reads; the entry is moved. */
+/* What the owner does with what recovery reads; the entry is moved. An entry at or below a commit index that was reported is
+   never given again. */
 struct log_manager_sink {
     void (*entry)(void *user, struct entry *entry);
     void (*commit)(void *user, raft_index commit);
@@ -55,21 +58,30 @@ struct log_manager_sink {
 
 struct log_manager *log_manager_new(const struct log_manager_config *config, const struct log_manager_handler *handler,
                                     void *user);
-/* No job may be under way, see log_manager_idle; or the writer is gone. */
+/* No job may be under way, see log_manager_idle; or the writer is gone. Closes files through config.disk. */
 void log_manager_free(struct log_manager *manager);
 
 /*
  * Reads the whole log after (base_index, base_term, base_chain), feeds the sink, and makes the log ready for writing, all
- * before returning (on the core thread, at the start only). `log_id` from the raft state. `fresh`: there can't be a log
- * yet, so any file is an error. Errors (text of 512 bytes): ERR_IO, ERR_BAD_VERSION, ERR_NO_SPACE, ERR_NO_PERMISSION;
- * damage is no error: *result says uncertain.
+ * before returning (on the core thread, at the start only). `log_id` from the raft state. `fresh`: the raft state's term is
+ * 0, so nothing that the log holds was ever acknowledged, and the log may not have been created yet. Errors (text of 512
+ * bytes): ERR_IO, ERR_BAD_VERSION (nothing is touched), ERR_NO_SPACE, ERR_NO_PERMISSION. The sink may have been fed when an
+ * error is returned.
+ *
+ * Damage is no error: *result says uncertain. What is owed stays in the log, over crashes too, until log_manager_certain.
+ * If the metadata are lost, nobody would miss a last segment that is lost as well: the log is then uncertain without
+ * a known end, unless it is fresh, or an unused spare right after the last segment shows that none came after.
  */
-enum error log_manager_recover(struct log_manager *manager, uint64_t log_id, raft_index base_index, raft_term base_term,
-                               uint32_t base_chain, const struct log_manager_sink *sink, void *sink_user,
-                               struct log_scan_result *result, char *text);
+enum error log_manager_recover(struct log_manager *manager, uint64_t log_id, bool fresh, raft_index base_index,
+                               raft_term base_term, uint32_t base_chain, const struct log_manager_sink *sink,
+                               void *sink_user, struct log_scan_result *result, char *text);
+
+/* An uncertain member was resolved (raft_effects.certain_now): the next write begins a segment with nothing owed. */
+void log_manager_certain(struct log_manager *manager);
 
 /* Begins a write; the entries are moved in and released after `written`. One at a time. `previous_term` and
-   `previous_chain` are of the entry before the first (for a segment header). */
+   `previous_chain` are of the entry before the first (for a segment header). A write of more than
+   LOG_BATCH_RECORD_BYTES_MAX goes in several batches, one after the other. Without room for a new segment it waits. */
 void log_manager_write(struct log_manager *manager, struct raft_write *write, raft_term previous_term,
                        uint32_t previous_chain);
 
@@ -81,7 +93,8 @@ void log_manager_read(struct log_manager *manager, raft_index first_index, raft_
                       void *user, uint64_t token);
 
 /* A snapshot up to (index, term, chain) was installed that the log doesn't match: the log begins anew after it, in a new
-   segment, durably, before `done`. No write may be under way. */
+   segment, durably, before `done`. No write may be under way. Waits for room if there is none: what is left of the old
+   log, but for its last segment, is removed first. */
 void log_manager_reset(struct log_manager *manager, raft_index index, raft_term term, uint32_t chain,
                        void (*done)(void *user), void *user);
 

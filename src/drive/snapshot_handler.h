@@ -78,6 +78,8 @@ void snapshot_handler_abandon(struct snapshot_handler *handler);
 void snapshot_handler_send(struct snapshot_handler *handler, member_id peer, raft_term term);
 /* The connection to the peer ended: its transfer stops (and resumes by snapshot_handler_send). */
 void snapshot_handler_peer_lost(struct snapshot_handler *handler, member_id peer);
+/* This member doesn't lead any more: all transfers stop. */
+void snapshot_handler_stop_sending(struct snapshot_handler *handler);
 /* PEER_SNAPSHOT_REPLY. */
 void snapshot_handler_reply(struct snapshot_handler *handler, const struct peer_message *message);
 

@@ -1,0 +1,114 @@
+#include "drive/disk_tools.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+
+/* How many set-aside files of one name there may be before a person has to look. */
+#define SET_ASIDE_MAX 1000u
+
+/* The buffer's bytes as a string of their own; the buffer is emptied. */
+static char *take_string(struct buffer *buffer)
+{
+    buffer_append_byte(buffer, 0);
+    char *string = (char *)buffer->data;
+    *buffer = (struct buffer){0};
+    return string;
+}
+
+char *path_join(const char *directory, const char *name)
+{
+    size_t size = strlen(directory);
+    struct buffer path = {0};
+    buffer_append_string(&path, directory);
+    if (size == 0 || directory[size - 1] != '/') buffer_append_byte(&path, '/');
+    buffer_append_string(&path, name);
+    return take_string(&path);
+}
+
+char *path_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    struct buffer directory = {0};
+    if (slash == NULL) {
+        buffer_append_string(&directory, ".");
+    } else if (slash == path) {
+        buffer_append_string(&directory, "/");
+    } else {
+        buffer_append(&directory, path, (size_t)(slash - path));
+    }
+    return take_string(&directory);
+}
+
+const char *path_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? path : slash + 1;
+}
+
+void disk_text_copy(char *out, const char *text)
+{
+    size_t size = strlen(text);
+    if (size >= DISK_TEXT_BYTES) size = DISK_TEXT_BYTES - 1;
+    memmove(out, text, size);
+    out[size] = 0;
+}
+
+void disk_text_format(char *out, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(out, DISK_TEXT_BYTES, format, arguments);
+    va_end(arguments);
+}
+
+enum error disk_outcome_take(struct disk_outcome *outcome, enum error error, const struct disk *disk)
+{
+    outcome->error = error;
+    if (error != ERR_OK) disk_text_copy(outcome->text, disk->error_text);
+    return error;
+}
+
+enum error disk_make_directory(struct disk *disk, const char *path)
+{
+    if (disk_is_directory(disk, path)) return ERR_OK;
+    enum error error = disk_make_directories(disk, path);
+    if (error != ERR_OK) return error;
+    char *parent = path_directory(path);
+    error = disk_sync_directory(disk, parent);
+    mem_free(parent);
+    return error;
+}
+
+enum error disk_probe(struct disk *disk, const char *path)
+{
+    struct disk_file *file;
+    enum error error = disk_open(disk, path, DISK_READ, &file);
+    if (error == ERR_OK) disk_close(disk, file);
+    return error;
+}
+
+enum error disk_set_aside(struct disk *disk, const char *path, char **aside)
+{
+    *aside = NULL;
+    for (unsigned number = 1; number <= SET_ASIDE_MAX; number++) {
+        struct buffer name = {0};
+        buffer_append_format(&name, "%s.damaged-%u", path, number);
+        char *candidate = take_string(&name);
+        enum error error = disk_probe(disk, candidate);
+        if (error == ERR_OK) {
+            mem_free(candidate);
+            continue;
+        }
+        if (error == ERR_NO_FILE) error = disk_rename(disk, path, candidate);
+        if (error == ERR_OK) {
+            *aside = candidate;
+        } else {
+            mem_free(candidate);
+        }
+        return error;
+    }
+    disk_text_format(disk->error_text, "rename %s: %u damaged copies are there already; remove some", path, SET_ASIDE_MAX);
+    return ERR_EXISTS;
+}

@@ -28,7 +28,7 @@ struct history {
     size_t first;
     size_t count;
     size_t capacity;
-    uint64_t begin;     /* sequence numbers; see the drawing */
+    uint64_t begin; /* sequence numbers; see the drawing */
     uint64_t compacted;
     uint64_t end;
     uint64_t cost_compacted; /* of all slots before `compacted` */

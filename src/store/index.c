@@ -29,7 +29,7 @@ struct index_leaf {
 struct index_inner {
     uint32_t prefix_bytes;
     uint16_t count;
-    uint16_t hints[INDEX_INNER_SLOTS];                /* of separators; [0] is unused */
+    uint16_t hints[INDEX_INNER_SLOTS];               /* of separators; [0] is unused */
     struct separator *separators[INDEX_INNER_SLOTS]; /* [0] is NULL: it is in an inner node above */
     void *children[INDEX_INNER_SLOTS];
     uint64_t live[INDEX_INNER_SLOTS]; /* live keys below each child */
@@ -228,7 +228,7 @@ static uint32_t prefix_of_child(const struct index_path *path, unsigned depth, u
 /* Moves `moved` slots of two neighbouring arrays: from the right one's start, or (negative) from the left one's end. */
 #define SHIFT(left, right, array, moved)                                                                               \
     do {                                                                                                               \
-        size_t one = sizeof (left)->array[0];                                                                          \
+        size_t one = sizeof(left)->array[0];                                                                           \
         if ((moved) > 0) {                                                                                             \
             memcpy((left)->array + (left)->count, (right)->array, (size_t)(moved)*one);                                \
             memmove((right)->array, (right)->array + (moved), (size_t)((right)->count - (moved)) * one);               \

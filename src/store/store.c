@@ -403,8 +403,7 @@ void store_verify(const struct store *store)
     index_verify(&store->index);
     history_verify(&store->history);
     const struct history *history = &store->history;
-    const struct store_record *oldest =
-        history->begin < history->end ? history_record(history, history->begin) : NULL;
+    const struct store_record *oldest = history->begin < history->end ? history_record(history, history->begin) : NULL;
 
     struct verify_totals totals = {.slots = 0};
     struct index_path path;

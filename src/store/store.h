@@ -34,16 +34,16 @@
 struct store;
 
 struct store_record {
-    struct store_record *previous; /* the key's older version, or NULL; the store's: it is cut when that one goes */
+    struct store_record *previous;  /* the key's older version, or NULL; the store's: it is cut when that one goes */
     store_revision create_revision; /* 0 in a tombstone */
     store_revision mod_revision;
-    int64_t version;                /* 1 for the first put after creation; 0 in a tombstone */
-    uint64_t lease;                 /* 0: none */
+    int64_t version; /* 1 for the first put after creation; 0 in a tombstone */
+    uint64_t lease;  /* 0: none */
     uint32_t refs;
     uint32_t key_bytes;
     uint32_t value_bytes;
-    uint32_t sub_revision;          /* orders the changes of one revision */
-    uint8_t data[];                 /* key, then value */
+    uint32_t sub_revision; /* orders the changes of one revision */
+    uint8_t data[];        /* key, then value */
 };
 
 static inline struct bytes store_record_key(const struct store_record *record)

@@ -15,10 +15,10 @@ struct store {
     struct history history;
     store_revision revision;
     store_revision compacted_revision;
-    bool is_open;               /* a transaction */
-    uint32_t sub_revision;      /* of its next change */
-    uint64_t live_bytes;        /* keys and values of live versions */
-    uint64_t record_bytes;      /* store_record_bytes of all records in the store */
+    bool is_open;          /* a transaction */
+    uint32_t sub_revision; /* of its next change */
+    uint64_t live_bytes;   /* keys and values of live versions */
+    uint64_t record_bytes; /* store_record_bytes of all records in the store */
     uint64_t record_count;
     store_revision *pins; /* by handle; STORE_PIN_NONE where free */
     uint32_t pin_capacity;

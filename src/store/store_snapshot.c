@@ -78,8 +78,7 @@ static const struct store_record *next_version(const struct store_snapshot_write
 }
 
 /* Goes on in writer->version's chain until `limit_bytes` are in `out`. */
-static void append_versions(struct store_snapshot_writer *writer, bool same_key, size_t limit_bytes,
-                            struct buffer *out)
+static void append_versions(struct store_snapshot_writer *writer, bool same_key, size_t limit_bytes, struct buffer *out)
 {
     while (writer->version && out->size < limit_bytes) {
         append_item(out, writer->version, same_key);
@@ -238,8 +237,8 @@ enum error store_loader_feed(struct store_loader *loader, struct bytes payload)
         struct bytes key;
         struct bytes value;
         bool same_key;
-        loader->failed = !read_item(&reader, &head, &same_key, &key, &value) ||
-                         !load_item(loader, &head, same_key, key, value);
+        loader->failed =
+            !read_item(&reader, &head, &same_key, &key, &value) || !load_item(loader, &head, same_key, key, value);
     }
     return loader->failed ? ERR_DAMAGED : ERR_OK;
 }
@@ -292,8 +291,8 @@ enum error store_loader_finish(struct store_loader *loader)
     struct store *store = loader->store;
     /* A fresh store is at revision 1: there is no change with that number. */
     store_revision first = loader->compacted_revision > 1 ? loader->compacted_revision + 1 : 2;
-    bool sound = !loader->failed && (!loader->last || may_be_oldest(loader, loader->last)) &&
-                 build_history(loader, first);
+    bool sound =
+        !loader->failed && (!loader->last || may_be_oldest(loader, loader->last)) && build_history(loader, first);
     if (sound) {
         store->revision = loader->revision;
         store->compacted_revision = loader->compacted_revision;

@@ -205,8 +205,8 @@ static void ranges_follow_unsigned_key_order(void **state)
         const char *key, *end;
         uint64_t count;
     } cases[] = {
-        {"", "", 8},   {"a", "b", 3},     {"a", "a", 0},          {"b", "a", 0}, {"b", "c", 4}, {"b\x80", "", 3},
-        {"c", "", 1},  {"d", "", 0},      {"b\x7f", "b\xff", 2}, {"", "a", 0},  {"a0", "b0", 2},
+        {"", "", 8},  {"a", "b", 3}, {"a", "a", 0},         {"b", "a", 0}, {"b", "c", 4},   {"b\x80", "", 3},
+        {"c", "", 1}, {"d", "", 0},  {"b\x7f", "b\xff", 2}, {"", "a", 0},  {"a0", "b0", 2},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct bytes key = TEXT(cases[i].key);
@@ -381,11 +381,11 @@ static void compaction_is_seen_at_once(void **state)
 {
     (void)state;
     struct store *store = store_new();
-    put(store, "a", "1");      /* 2 */
-    put(store, "a", "2");      /* 3 */
-    put(store, "b", "1");      /* 4 */
-    delete_key(store, "a");    /* 5 */
-    put(store, "b", "2");      /* 6 */
+    put(store, "a", "1");   /* 2 */
+    put(store, "a", "2");   /* 3 */
+    put(store, "b", "1");   /* 4 */
+    delete_key(store, "a"); /* 5 */
+    put(store, "b", "2");   /* 6 */
     assert_int_equal(store_compact(store, 0), ERR_COMPACTED);
     assert_int_equal(store_compact(store, 7), ERR_FUTURE_REVISION);
     assert_int_equal(store_compact(store, 3), ERR_OK);
@@ -447,7 +447,7 @@ static void history_bytes_are_right_at_each_compaction(void **state)
             if (i % 7 == 6) {
                 delete_key(store, i % 2 ? "a" : "bb");
             } else {
-                put(store, i % 2 ? "a" : "bb", "0123456789" + i % 11);
+                put(store, i % 2 ? "a" : "bb", &"0123456789"[i % 11]);
             }
             assert_int_equal(store_current_revision(store), i + 2);
             costs[i] = store_history_bytes(store) - before;
@@ -465,6 +465,27 @@ static void history_bytes_are_right_at_each_compaction(void **state)
         store_verify(store);
         store_free(store);
     }
+}
+
+/* The history moves on through many blocks while only the last few are kept. */
+static void a_rolling_history_stays_small(void **state)
+{
+    (void)state;
+    struct store *store = store_new();
+    for (int i = 0; i < 20000; i++) {
+        store_revision revision = put(store, "k", "v");
+        if (i % 500 != 499) continue;
+        assert_int_equal(store_compact(store, revision - 100), ERR_OK);
+        while (store_compact_step(store, 50)) continue;
+        store_verify(store);
+        assert_int_equal(store_history_bytes(store), 100 * record_bytes("k", "v"));
+        assert_true(store_memory_bytes(store) < 20000);
+    }
+    uint64_t position = 0;
+    const struct store_record *records[200];
+    assert_int_equal(store_history_next(store, 0, &position, records, 200), 100);
+    assert_int_equal(records[0]->mod_revision, 19902);
+    store_free(store);
 }
 
 static void compaction_gives_memory_back(void **state)
@@ -692,6 +713,7 @@ int main(void)
         cmocka_unit_test(compaction_is_seen_at_once),
         cmocka_unit_test(history_bytes_follow_their_definition),
         cmocka_unit_test(history_bytes_are_right_at_each_compaction),
+        cmocka_unit_test(a_rolling_history_stays_small),
         cmocka_unit_test(compaction_gives_memory_back),
         cmocka_unit_test(pins_hold_compaction_up),
         cmocka_unit_test(tombstones_go_in_their_turn),

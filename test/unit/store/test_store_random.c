@@ -47,7 +47,8 @@ static void step_scan(struct run *run, struct scan *scan)
     struct random *random = &run->random;
     if (!scan->is_open) {
         store_revision first = run->model.compacted_revision > 0 ? run->model.compacted_revision : 1;
-        store_revision revision = first + (store_revision)random_below(random, (uint64_t)(run->model.revision - first) + 1);
+        store_revision revision =
+            first + (store_revision)random_below(random, (uint64_t)(run->model.revision - first) + 1);
         scan->is_open = true;
         scan->pin = store_pin(run->store, revision);
         scan->next_key = 0;
@@ -95,8 +96,7 @@ static void finish_taking(struct run *run)
 
     /* The loaded store equals the old one at the pin. */
     struct store *loaded = load(buffer_bytes(&taking->payload), taking->revision, taking->compacted_revision);
-    struct model then =
-        model_cut(&run->model, taking->version_count, taking->revision, taking->compacted_revision);
+    struct model then = model_cut(&run->model, taking->version_count, taking->revision, taking->compacted_revision);
     model_check(&then, loaded, &run->random, false);
     assert_int_equal(store_history_bytes(loaded), taking->history_bytes);
 

@@ -1,0 +1,155 @@
+/*
+ * backup.c - `coracle backup`: a copy of a node's newest snapshot, checked chunk by chunk.
+ */
+#include "cli/cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/types.h"
+#include "cli/options.h"
+#include "cli/snapshot_file.h"
+#include "os/disk.h"
+
+/* A running node may replace its snapshot between our look at the metadata and the opening of the file. */
+#define ATTEMPTS 5
+
+struct copy {
+    struct disk *disk;
+    const char *path;
+    struct disk_file *file;
+};
+
+static bool write_bytes(void *user, uint64_t offset, struct bytes bytes)
+{
+    struct copy *copy = user;
+    if (disk_write(copy->disk, copy->file, offset, bytes.data, bytes.size) == ERR_OK) return true;
+    cli_fail(CLI_FAILED, "%s", copy->disk->error_text);
+    return false;
+}
+
+/* Copies into `path`, which is there whole or not at all. `in` is the disk that is read from, `out` the one written to. */
+static enum error copy_snapshot(struct disk *in, struct disk *out, const char *source, const char *path,
+                                struct snapshot_summary *summary, char *text)
+{
+    char *temporary = mem_alloc(strlen(path) + sizeof ".tmp");
+    sprintf(temporary, "%s.tmp", path);
+    struct copy copy = {.disk = out, .path = path};
+    enum error error = disk_open(out, temporary, DISK_WRITE | DISK_CREATE, &copy.file);
+    if (error == ERR_OK) error = disk_truncate(out, copy.file, 0);
+    if (error != ERR_OK) {
+        snprintf(text, SNAPSHOT_FILE_TEXT_BYTES, "%s", out->error_text);
+        mem_free(temporary);
+        return error;
+    }
+    struct snapshot_visitor visitor = {.bytes = write_bytes, .user = &copy};
+    error = snapshot_file_read(in, source, &visitor, summary, text);
+    if (error == ERR_OK) {
+        error = disk_sync(out, copy.file);
+        if (error == ERR_OK) error = disk_rename(out, temporary, path);
+        if (error == ERR_OK) error = file_sync_directory(out, path);
+        if (error != ERR_OK) snprintf(text, SNAPSHOT_FILE_TEXT_BYTES, "%s", out->error_text);
+    }
+    disk_close(out, copy.file);
+    if (error != ERR_OK) disk_remove(out, temporary);
+    mem_free(temporary);
+    return error;
+}
+
+static void print_summary(const struct snapshot_summary *summary, const char *path, bool json)
+{
+    const struct snapshot_header *header = &summary->header;
+    if (json) {
+        printf("{\"index\": %" PRIu64 ", \"term\": %" PRIu64 ", \"revision\": %" PRId64 ", \"keys\": %" PRIu64
+               ", \"bytes\": %" PRIu64 ", \"cluster_id\": \"%016" PRIx64 "\", \"snapshot_id\": \"%016" PRIx64 "\"}\n",
+               header->index, header->term, header->revision, summary->key_count, summary->size_bytes, header->cluster_id,
+               header->snapshot_id);
+        return;
+    }
+    printf("%s: good, %" PRIu64 " bytes in %" PRIu64 " chunks\n", path, summary->size_bytes, summary->chunk_count);
+    printf("  keys %" PRIu64 "   revision %" PRId64 "   index %" PRIu64 "   term %" PRIu64 "\n", summary->key_count,
+           header->revision, header->index, header->term);
+}
+
+static int back_up(const char *directory, const char *path, bool json)
+{
+    struct os_disk in;
+    struct os_disk out;
+    struct snapshot_metadata metadata;
+    struct snapshot_summary summary = {0};
+    char text[SNAPSHOT_FILE_TEXT_BYTES] = "";
+    os_disk_init(&in);
+    os_disk_init(&out);
+    enum error error = ERR_NO_FILE;
+    for (unsigned attempt = 0; error == ERR_NO_FILE && attempt < ATTEMPTS; attempt++) {
+        char name[SNAPSHOT_NAME_BYTES];
+        error = snapshot_file_newest(&in.port, directory, &metadata, text);
+        if (error == ERR_NO_FILE) {
+            return cli_fail(CLI_FAILED, "there is no snapshot in %s yet: a node makes one once enough was written (see "
+                            "snapshot_log_bytes)", directory);
+        }
+        if (error != ERR_OK) break;
+        snapshot_name(metadata.epoch, name);
+        char *source = snapshot_file_path(directory, name);
+        error = copy_snapshot(&in.port, &out.port, source, path, &summary, text);
+        mem_free(source);
+    }
+    if (error != ERR_OK) return cli_fail(CLI_FAILED, "%s", text[0] != '\0' ? text : error_text(error));
+    print_summary(&summary, path, json);
+    return CLI_OK;
+}
+
+static int check_backup(const char *path, bool json)
+{
+    struct os_disk disk;
+    struct snapshot_summary summary;
+    char text[SNAPSHOT_FILE_TEXT_BYTES];
+    struct snapshot_visitor nothing = {0};
+    os_disk_init(&disk);
+    enum error error = snapshot_file_read(&disk.port, path, &nothing, &summary, text);
+    if (error != ERR_OK) return cli_fail(CLI_FAILED, "%s", text);
+    print_summary(&summary, path, json);
+    return CLI_OK;
+}
+
+int backup_command(int argument_count, char **arguments)
+{
+    const char *data_directory = NULL;
+    const char *snapshot_directory = NULL;
+    bool check = false;
+    bool json = false;
+    const struct option_row rows[] = {
+        {.name = "data-dir", .kind = OPTION_TEXT, .value = &data_directory, .placeholder = "DIR",
+         .help = "The node's data; its snapshots are in DIR/snapshot."},
+        {.name = "snapshot-path", .kind = OPTION_TEXT, .value = &snapshot_directory, .placeholder = "DIR",
+         .help = "The node's snapshots, if they are elsewhere."},
+        {.name = "check", .kind = OPTION_SWITCH, .value = &check, .help = "Only check that FILE is a good backup."},
+        {.name = "json", .kind = OPTION_SWITCH, .value = &json, .help = "Print JSON, for programs."},
+    };
+    const struct option_table table = {
+        .usage = "coracle backup FILE --data-dir=DIR [flags]",
+        .description = "Copies the newest snapshot of a node on this machine to FILE, checking every chunk, and prints what is in it.\n"
+                       "The node may run or not. Writes after that snapshot are not in it; they are in the log. `coracle restore`\n"
+                       "makes a new cluster of it.\n",
+        .examples = "  coracle backup monday.snap --data-dir=/var/lib/coracle\n"
+                    "  coracle backup monday.snap --check\n",
+        .rows = rows,
+        .row_count = ARRAY_COUNT(rows),
+        .positional_min = 1,
+        .positional_max = 1,
+    };
+    const char *file;
+    size_t count;
+    enum options_outcome outcome = options_parse(&table, argument_count, arguments, &file, &count);
+    if (outcome != OPTIONS_OK) return outcome == OPTIONS_HELP ? CLI_OK : CLI_USAGE;
+    if (check) return check_backup(file, json);
+    if ((data_directory == NULL) == (snapshot_directory == NULL)) {
+        return cli_fail(CLI_USAGE, "give either --data-dir or --snapshot-path");
+    }
+    char *directory = snapshot_directory != NULL ? mem_copy_string(snapshot_directory)
+                                                 : snapshot_file_path(data_directory, "snapshot");
+    int exit_code = back_up(directory, file, json);
+    mem_free(directory);
+    return exit_code;
+}

@@ -1,0 +1,230 @@
+#include "sim/sim_nemesis.h"
+
+#include "base/check.h"
+
+#define DOWN_NS_MAX (3 * TIME_NS_PER_S)
+#define HEAL_NS_MAX (4 * TIME_NS_PER_S)
+#define PAUSE_NS_MAX (3 * TIME_NS_PER_S)
+#define STALL_NS_MAX (1500 * TIME_NS_PER_MS)
+/* Disk operations until the injected fault. */
+#define OPERATIONS_AHEAD_MAX 40
+
+const char *sim_fault_text(enum sim_fault fault)
+{
+#define SIM_FAULT_TEXT(name, text) text,
+    static const char *const texts[] = {SIM_FAULTS(SIM_FAULT_TEXT)};
+#undef SIM_FAULT_TEXT
+    return texts[fault];
+}
+
+static time_ns up_to(struct sim_nemesis *nemesis, time_ns limit)
+{
+    /* Short ones and long ones: each order of magnitude is as likely. */
+    time_ns scale = limit >> random_below(&nemesis->random, 8);
+    return (time_ns)random_below(&nemesis->random, (uint64_t)scale + 1);
+}
+
+static unsigned any_node(struct sim_nemesis *nemesis)
+{
+    return (unsigned)random_below(&nemesis->random, nemesis->cluster->node_count);
+}
+
+/* The leader, half of the time. */
+static unsigned victim(struct sim_nemesis *nemesis)
+{
+    unsigned leader = sim_cluster_leader(nemesis->cluster);
+    return leader < nemesis->cluster->node_count && random_chance(&nemesis->random, 500) ? leader : any_node(nemesis);
+}
+
+static void heal_later(struct sim_nemesis *nemesis)
+{
+    struct sim_world *world = nemesis->cluster->world;
+    if (!sim_event_scheduled(&nemesis->heal)) {
+        sim_world_schedule(world, &nemesis->heal, world->now + up_to(nemesis, HEAL_NS_MAX));
+    }
+}
+
+static void block_both(struct sim_nemesis *nemesis, unsigned a, unsigned b)
+{
+    sim_net_block(nemesis->network, a, b, true);
+    sim_net_block(nemesis->network, b, a, true);
+}
+
+static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
+{
+    struct sim_cluster *cluster = nemesis->cluster;
+    struct sim_world *world = cluster->world;
+    struct random *random = &nemesis->random;
+    unsigned count = cluster->node_count, number = victim(nemesis);
+    struct sim_node *node = &cluster->nodes[number];
+    sim_world_note(world, SIM_NO_PROCESS, "fault: %s (node-%u)", sim_fault_text(fault), number + 1);
+    nemesis->counts[fault]++;
+    switch (fault) {
+    case SIM_FAULT_KILL_ONE: sim_cluster_crash(cluster, number, false, up_to(nemesis, DOWN_NS_MAX)); break;
+    case SIM_FAULT_POWER_ONE: sim_cluster_crash(cluster, number, true, up_to(nemesis, DOWN_NS_MAX)); break;
+    case SIM_FAULT_KILL_ALL:
+    case SIM_FAULT_POWER_ALL:
+        for (unsigned i = 0; i < count; i++) {
+            sim_cluster_crash(cluster, i, fault == SIM_FAULT_POWER_ALL, up_to(nemesis, DOWN_NS_MAX));
+        }
+        break;
+    case SIM_FAULT_CRASH_AT_WRITE:
+        node->disk.crash_at = node->disk.counters.operations + random_between(random, 1, OPERATIONS_AHEAD_MAX);
+        break;
+    case SIM_FAULT_STOP: sim_cluster_stop(cluster, number, up_to(nemesis, DOWN_NS_MAX)); break;
+    case SIM_FAULT_DISK_ERROR:
+        node->may_fail = true;
+        node->disk.fail_at = node->disk.counters.operations + random_between(random, 1, OPERATIONS_AHEAD_MAX);
+        node->disk.fail_with = ERR_IO;
+        break;
+    case SIM_FAULT_DISK_SLOW:
+        node->queue.latency_max = (time_ns)random_between(random, 5, 100) * TIME_NS_PER_MS;
+        if (!sim_event_scheduled(&nemesis->disks_heal)) {
+            sim_world_schedule(world, &nemesis->disks_heal, world->now + up_to(nemesis, HEAL_NS_MAX));
+        }
+        break;
+    case SIM_FAULT_DISK_STALL: node->queue.stalled_until = world->now + up_to(nemesis, STALL_NS_MAX); break;
+    case SIM_FAULT_DISK_FULL:
+        node->may_fail = true;
+        node->disk.capacity_bytes = sim_disk_used_bytes(&node->disk) + random_below(random, 512 * 1024);
+        if (!sim_event_scheduled(&nemesis->disks_heal)) {
+            sim_world_schedule(world, &nemesis->disks_heal, world->now + up_to(nemesis, HEAL_NS_MAX));
+        }
+        break;
+    case SIM_FAULT_ISOLATE:
+        for (unsigned i = 0; i < count; i++) {
+            if (i != number) block_both(nemesis, i, number);
+        }
+        heal_later(nemesis);
+        break;
+    case SIM_FAULT_ONE_WAY:
+        sim_net_block(nemesis->network, number, (number + 1 + (unsigned)random_below(random, count - 1)) % count, true);
+        heal_later(nemesis);
+        break;
+    case SIM_FAULT_BRIDGE:
+        block_both(nemesis, number, (number + 1) % count);
+        heal_later(nemesis);
+        break;
+    case SIM_FAULT_CLOG:
+        sim_net_clog(nemesis->network, number, any_node(nemesis), up_to(nemesis, TIME_NS_PER_S),
+                     world->now + up_to(nemesis, HEAL_NS_MAX));
+        break;
+    case SIM_FAULT_RESET:
+        for (unsigned i = 0; i < SIM_HOSTS_MAX; i++) {
+            if (i != number && random_chance(random, 500)) sim_net_reset(nemesis->network, number, i);
+        }
+        break;
+    case SIM_FAULT_CLIENTS_CUT: {
+        bool to = random_chance(random, 700), from = !to || random_chance(random, 500);
+        for (unsigned i = 0; i < nemesis->client_count; i++) {
+            if (to) sim_net_block(nemesis->network, SIM_NODES_MAX + i, number, true);
+            if (from) sim_net_block(nemesis->network, number, SIM_NODES_MAX + i, true);
+        }
+        heal_later(nemesis);
+        break;
+    }
+    case SIM_FAULT_PAUSE: sim_world_pause(world, number, world->now + up_to(nemesis, PAUSE_NS_MAX)); break;
+    case SIM_FAULT_COUNT: CHECK(false);
+    }
+}
+
+static void schedule_next(struct sim_nemesis *nemesis)
+{
+    struct sim_world *world = nemesis->cluster->world;
+    if (nemesis->interval == 0) return;
+    time_ns wait = (time_ns)random_below(&nemesis->random, 2 * (uint64_t)nemesis->interval);
+    /* Sometimes two come at once. */
+    if (random_chance(&nemesis->random, 100)) wait = up_to(nemesis, 10 * TIME_NS_PER_MS);
+    sim_world_schedule(world, &nemesis->next, world->now + wait);
+}
+
+static void next_event(struct sim_event *event)
+{
+    struct sim_nemesis *nemesis = (struct sim_nemesis *)((char *)event - offsetof(struct sim_nemesis, next));
+    unsigned total = 0;
+    for (unsigned fault = 0; fault < SIM_FAULT_COUNT; fault++) total += nemesis->weights[fault];
+    if (total == 0) return;
+    unsigned choice = (unsigned)random_below(&nemesis->random, total), fault = 0;
+    while (choice >= nemesis->weights[fault]) choice -= nemesis->weights[fault++];
+    inject(nemesis, (enum sim_fault)fault);
+    schedule_next(nemesis);
+}
+
+static void heal_event(struct sim_event *event)
+{
+    struct sim_nemesis *nemesis = (struct sim_nemesis *)((char *)event - offsetof(struct sim_nemesis, heal));
+    sim_world_note(nemesis->cluster->world, SIM_NO_PROCESS, "links are whole again");
+    sim_net_heal(nemesis->network);
+}
+
+static void heal_disks(struct sim_nemesis *nemesis)
+{
+    for (unsigned i = 0; i < nemesis->cluster->node_count; i++) {
+        struct sim_node *node = &nemesis->cluster->nodes[i];
+        node->queue.latency_max = nemesis->disk_latency_max;
+        node->disk.capacity_bytes = 0;
+    }
+}
+
+static void disks_heal_event(struct sim_event *event)
+{
+    struct sim_nemesis *nemesis = (struct sim_nemesis *)((char *)event - offsetof(struct sim_nemesis, disks_heal));
+    sim_world_note(nemesis->cluster->world, SIM_NO_PROCESS, "disks are whole again");
+    heal_disks(nemesis);
+}
+
+void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, struct sim_net *network,
+                      unsigned client_count)
+{
+    memset(nemesis, 0, sizeof *nemesis);
+    nemesis->cluster = cluster;
+    nemesis->network = network;
+    nemesis->client_count = client_count;
+    nemesis->next = (struct sim_event){.run = next_event, .kind = SIM_EVENT_NEMESIS, .process = SIM_NO_PROCESS};
+    nemesis->heal = (struct sim_event){.run = heal_event, .kind = SIM_EVENT_NEMESIS, .process = SIM_NO_PROCESS};
+    nemesis->disks_heal =
+        (struct sim_event){.run = disks_heal_event, .kind = SIM_EVENT_NEMESIS, .process = SIM_NO_PROCESS};
+    struct random *random = &nemesis->random;
+    sim_world_random(cluster->world, "nemesis", 0, random);
+    for (unsigned fault = 0; fault < SIM_FAULT_COUNT; fault++) {
+        if (random_chance(random, 650)) nemesis->weights[fault] = 1u << random_below(random, 5);
+    }
+    static const time_ns intervals[] = {0, 200, 500, 1000, 2000, 4000};
+    nemesis->interval = random_chance(random, 50)
+                            ? 0
+                            : intervals[random_between(random, 1, ARRAY_COUNT(intervals) - 1)] * TIME_NS_PER_MS;
+    static const time_ns latencies[] = {100, 300, 1000, 2000, 5000};
+    nemesis->disk_latency_max = latencies[random_below(random, ARRAY_COUNT(latencies))] * 1000;
+    heal_disks(nemesis);
+}
+
+void sim_nemesis_start(struct sim_nemesis *nemesis)
+{
+    schedule_next(nemesis);
+}
+
+void sim_nemesis_end(struct sim_nemesis *nemesis, bool minority_down)
+{
+    struct sim_cluster *cluster = nemesis->cluster;
+    struct sim_world *world = cluster->world;
+    sim_world_cancel(world, &nemesis->next);
+    sim_world_cancel(world, &nemesis->heal);
+    sim_world_cancel(world, &nemesis->disks_heal);
+    sim_net_heal(nemesis->network);
+    heal_disks(nemesis);
+    unsigned down = minority_down ? (cluster->node_count - 1) / 2 : 0;
+    unsigned first_down = any_node(nemesis);
+    for (unsigned i = 0; i < cluster->node_count; i++) {
+        struct sim_node *node = &cluster->nodes[i];
+        node->disk.crash_at = 0;
+        node->disk.fail_at = 0;
+        node->queue.stalled_until = 0;
+        if (node->state != SIM_NODE_ENDING) sim_world_pause(world, i, 0);
+        if ((i + cluster->node_count - first_down) % cluster->node_count < down) {
+            node->stay_down = true;
+            sim_cluster_crash(cluster, i, true, 0);
+        } else if (node->state == SIM_NODE_DOWN) {
+            sim_cluster_start(cluster, i);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+#include "sim/sim_run.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+/* Simulated time within which a healed cluster must have a leader that serves, must have answered every read, and must
+   agree. Far beyond what it takes; a cluster that needs longer is stuck. */
+#define LEADER_WITHIN_S 60
+#define QUIET_WITHIN_S 30
+#define READ_WITHIN_S 300
+#define AGREE_WITHIN_S 60
+/* How often the end of a part is looked for. */
+#define LOOK_EVERY (20 * TIME_NS_PER_MS)
+
+struct run {
+    struct sim_world world;
+    struct sim_net network;
+    struct sim_cluster cluster;
+    struct sim_workload workload;
+    struct sim_nemesis nemesis;
+};
+
+#define PICK(random, ...)                                                                                              \
+    ((uint64_t[]){__VA_ARGS__})[random_below((random), sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))]
+
+static void draw_config(struct random *random, struct drive_config *config)
+{
+    drive_config_defaults(config);
+    config->election_timeout = (time_ns)PICK(random, 100, 200, 300, 500, 1000) * TIME_NS_PER_MS;
+    config->heartbeat_interval = config->election_timeout / (time_ns)random_between(random, 4, 10);
+    config->rpc_timeout = config->election_timeout * (time_ns)random_between(random, 1, 3);
+    config->api_timeout = (time_ns)PICK(random, 500, 1000, 2000) * TIME_NS_PER_MS;
+    config->api_forward_timeout = config->api_timeout * 3 / 4;
+    config->segment_bytes = PICK(random, 1, 1, 2, 4) * 1024 * 1024;
+    config->snapshot_log_bytes_min = PICK(random, 4, 16, 64, 256, 1024, 65536) * 1024;
+    config->snapshot_state_percent = (uint32_t)PICK(random, 0, 50, 200);
+    config->cache_bytes_max = PICK(random, 1, 16, 256, 8192) * 1024;
+    config->log_tail_bytes = PICK(random, 0, 16, 1024, 65536) * 1024;
+}
+
+static void draw_workload(struct random *random, struct sim_workload_options *options)
+{
+    *options = (struct sim_workload_options){
+        .client_count = (unsigned)random_between(random, 4, 16),
+        .think_max = (time_ns)PICK(random, 0, 1, 5, 20, 100) * TIME_NS_PER_MS,
+        .put_weight = (unsigned)random_between(random, 4, 10),
+        .get_weight = (unsigned)random_between(random, 0, 6),
+        .delete_weight = (unsigned)random_between(random, 0, 2),
+        .window_keys = (uint32_t)random_between(random, 2, 12),
+        .operations_per_key = (uint32_t)random_between(random, 10, 50),
+        .value_bytes_max = (uint32_t)PICK(random, 0, 16, 256, 2000),
+        .large_per_mille = (unsigned)PICK(random, 0, 0, 2, 10),
+        .value_bytes_large = (uint32_t)PICK(random, 10000, 100000, 600000),
+        .timeout = (time_ns)random_between(random, 1, 6) * TIME_NS_PER_S,
+    };
+}
+
+/* Runs until the condition holds, or time is up: then false. */
+static bool run_until(struct run *run, time_ns limit, bool (*condition)(struct run *run))
+{
+    struct sim_world *world = &run->world;
+    time_ns end = world->now + limit;
+    while (world->now < end) {
+        if (run->cluster.checker.violated || run->workload.violated || condition(run)) return true;
+        time_ns until = world->now + LOOK_EVERY;
+        while (sim_world_step(world, until) && !run->cluster.checker.violated && !run->workload.violated) {
+        }
+    }
+    return condition(run);
+}
+
+static uint64_t writes_of(const struct run *run)
+{
+    return run->workload.puts_done + run->workload.deletes_done;
+}
+
+static bool is_quiet(struct run *run)
+{
+    return sim_workload_is_quiet(&run->workload);
+}
+
+static bool has_leader(struct run *run)
+{
+    return sim_cluster_leader(&run->cluster) < run->cluster.node_count;
+}
+
+static bool has_read_all(struct run *run)
+{
+    return sim_workload_has_read_all(&run->workload);
+}
+
+/* All nodes that aren't meant to be down run, and have applied the same. */
+static bool agrees(struct run *run)
+{
+    bool first = true;
+    struct replica_status reference;
+    for (unsigned i = 0; i < run->cluster.node_count; i++) {
+        struct replica_status status;
+        if (run->cluster.nodes[i].stay_down) continue;
+        if (!sim_cluster_status(&run->cluster, i, &status) || status.raft.uncertain) return false;
+        if (status.raft.applied != status.raft.last_index) return false;
+        if (first) reference = status;
+        first = false;
+        if (status.raft.applied != reference.raft.applied) return false;
+    }
+    return true;
+}
+
+__attribute__((format(printf, 2, 3))) static void stuck(struct sim_run_report *report, const char *format, ...)
+{
+    report->outcome = SIM_RUN_STUCK;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(report->text, sizeof report->text, format, arguments);
+    va_end(arguments);
+}
+
+/* A line for each node, for the report of a run that is stuck. */
+static void describe(struct run *run, struct sim_run_report *report)
+{
+    size_t at = strlen(report->text);
+    for (unsigned i = 0; i < run->cluster.node_count && at < sizeof report->text; i++) {
+        struct replica_status status;
+        if (!sim_cluster_status(&run->cluster, i, &status)) {
+            at += (size_t)snprintf(report->text + at, sizeof report->text - at, "\n  node-%u: %s", i + 1,
+                                   run->cluster.nodes[i].state == SIM_NODE_DOWN ? "down" : "has no replica");
+            continue;
+        }
+        const struct raft_status *raft = &status.raft;
+        at += (size_t)snprintf(report->text + at, sizeof report->text - at,
+                               "\n  node-%u: %s term %llu first %llu applied %llu commit %llu durable %llu last "
+                               "%llu/%llu hash %016llx%s%s%s",
+                               i + 1, raft_role_name(raft->role), (unsigned long long)raft->term,
+                               (unsigned long long)raft->first_index, (unsigned long long)raft->applied,
+                               (unsigned long long)raft->commit, (unsigned long long)raft->durable_index,
+                               (unsigned long long)raft->last_index, (unsigned long long)raft->last_term,
+                               (unsigned long long)status.apply_hash, raft->uncertain ? " uncertain" : "",
+                               raft->may_serve ? " serves" : "", status.disk_full ? " full" : "");
+    }
+}
+
+static bool violated(struct run *run, struct sim_run_report *report)
+{
+    const char *text = run->cluster.checker.violated ? run->cluster.checker.text
+                       : run->workload.violated      ? run->workload.text
+                                                     : NULL;
+    if (text == NULL) return false;
+    report->outcome = SIM_RUN_WRONG;
+    snprintf(report->text, sizeof report->text, "%s", text);
+    describe(run, report);
+    return true;
+}
+
+static void run_parts(struct run *run, const struct sim_run_options *options, struct sim_run_report *report,
+                      struct random *random)
+{
+    struct sim_world *world = &run->world;
+    for (unsigned i = 0; i < run->cluster.node_count; i++) sim_cluster_start(&run->cluster, i);
+    /* Half of the seeds let the cluster come up first. */
+    if (random_chance(random, 500)) run_until(run, 10 * TIME_NS_PER_S, has_leader);
+    sim_nemesis_start(&run->nemesis);
+    sim_workload_run(&run->workload);
+    time_ns end = world->now + options->duration;
+    while (world->now < end && !run->cluster.checker.violated && !run->workload.violated &&
+           (options->writes_max == 0 || writes_of(run) < options->writes_max)) {
+        sim_world_step(world, end);
+    }
+    if (violated(run, report)) return;
+
+    sim_world_note(world, SIM_NO_PROCESS, "faults end");
+    sim_nemesis_end(&run->nemesis, random_chance(random, 250));
+    sim_workload_quiet(&run->workload);
+    bool quiet = run_until(run, QUIET_WITHIN_S * TIME_NS_PER_S, is_quiet);
+    if (violated(run, report)) return;
+    if (!quiet) {
+        stuck(report, "clients still wait for answers %d s after the faults ended", QUIET_WITHIN_S);
+        describe(run, report);
+        return;
+    }
+    bool led = run_until(run, LEADER_WITHIN_S * TIME_NS_PER_S, has_leader);
+    if (violated(run, report)) return;
+    if (!led) {
+        stuck(report, "no leader %d s after the faults ended", LEADER_WITHIN_S);
+        describe(run, report);
+        return;
+    }
+    sim_workload_read_all(&run->workload);
+    bool read = run_until(run, READ_WITHIN_S * TIME_NS_PER_S, has_read_all);
+    if (violated(run, report)) return;
+    if (!read) {
+        stuck(report, "%u of %u keys could not be read within %d s after the faults ended", run->workload.read_left,
+              run->workload.key_count, READ_WITHIN_S);
+        describe(run, report);
+        return;
+    }
+    bool agreed = run_until(run, AGREE_WITHIN_S * TIME_NS_PER_S, agrees);
+    if (violated(run, report)) return;
+    if (!agreed) {
+        stuck(report, "the nodes have not applied the same %d s after the last read", AGREE_WITHIN_S);
+        describe(run, report);
+        return;
+    }
+    sim_workload_quiet(&run->workload);
+    struct sim_verdict verdict;
+    sim_history_check(&run->workload.history, &verdict);
+    report->keys_undecided = verdict.keys_undecided;
+    if (verdict.violated) {
+        report->outcome = SIM_RUN_WRONG;
+        snprintf(report->text, sizeof report->text, "%s", verdict.text);
+        describe(run, report);
+    }
+}
+
+static void add_disk(struct sim_disk_counters *sum, const struct sim_disk_counters *one)
+{
+    sum->operations += one->operations;
+    sum->writes += one->writes;
+    sum->syncs += one->syncs;
+    sum->power_losses += one->power_losses;
+    sum->sectors_lost += one->sectors_lost;
+    sum->sectors_kept += one->sectors_kept;
+    sum->sectors_older += one->sectors_older;
+    sum->sectors_cut += one->sectors_cut;
+    sum->directory_changes_lost += one->directory_changes_lost;
+    sum->sizes_lost += one->sizes_lost;
+    sum->failures += one->failures;
+}
+
+void sim_run(const struct sim_run_options *options, struct sim_marks *marks, struct sim_run_report *report)
+{
+    *report = (struct sim_run_report){.outcome = SIM_RUN_CLEAN};
+    struct run *run = mem_alloc_zero(sizeof *run);
+    struct random random;
+    struct drive_config config;
+    struct sim_workload_options load;
+    struct client_endpoint endpoints[SIM_NODES_MAX];
+    sim_world_init(&run->world, options->seed);
+    run->world.trace = options->trace;
+    sim_world_random(&run->world, "run", 0, &random);
+    draw_config(&random, &config);
+    draw_workload(&random, &load);
+    sim_net_init(&run->network, &run->world);
+    sim_cluster_init(&run->cluster, &run->world, &run->network, &config, options->node_count, marks);
+    for (unsigned i = 0; i < options->node_count; i++) {
+        snprintf(endpoints[i].host, sizeof endpoints[i].host, "node-%u", i + 1);
+        endpoints[i].port = SIM_API_PORT;
+    }
+    sim_workload_init(&run->workload, &run->world, &run->network, &load, endpoints, options->node_count);
+    sim_nemesis_init(&run->nemesis, &run->cluster, &run->network, load.client_count);
+
+    run_parts(run, options, report, &random);
+
+    report->trace_hash = run->world.trace_hash;
+    report->events = run->world.event_count;
+    report->simulated = run->world.now;
+    report->writes = writes_of(run);
+    report->reads = run->workload.gets_done;
+    report->unknown = run->workload.unknown;
+    report->nothing_done = run->workload.nothing_done;
+    report->keys = run->workload.key_count;
+    report->elections = run->cluster.checker.elections;
+    report->checks = run->cluster.checker.checks;
+    report->crashes = run->cluster.crashes;
+    report->power_losses = run->cluster.power_losses;
+    report->stops = run->cluster.stops;
+    report->failed_starts = run->cluster.failed_starts;
+    memcpy(report->faults, run->nemesis.counts, sizeof report->faults);
+    for (unsigned i = 0; i < options->node_count; i++) add_disk(&report->disks, &run->cluster.nodes[i].disk.counters);
+
+    sim_cluster_free(&run->cluster);
+    sim_workload_free(&run->workload);
+    sim_net_free(&run->network);
+    sim_world_free(&run->world);
+    mem_free(run);
+}

@@ -1,0 +1,44 @@
+/*
+ * sim_run.h - one seed from its beginning to its verdict.
+ *
+ * Everything that the seed doesn't fix by the options is drawn from it: timeouts and limits of the nodes, load, faults.
+ *
+ *     1. the nodes start on empty disks; clients begin; faults come and go, until enough was written or time is up
+ *     2. faults stop, everything is whole again, or a minority stays down; a leader must be there within a bounded time
+ *     3. every key is read through the nodes; all nodes must come to equal applied indexes and hashes
+ *     4. the history is checked
+ */
+#ifndef CORACLE_SIM_RUN_H
+#define CORACLE_SIM_RUN_H
+
+#include <stdio.h>
+
+#include "sim/sim_nemesis.h"
+#include "sim/sim_workload.h"
+
+struct sim_run_options {
+    uint64_t seed;
+    unsigned node_count;
+    time_ns duration;    /* of the first part, at most */
+    uint64_t writes_max; /* the first part ends when so many were acknowledged; 0: no limit */
+    FILE *trace;         /* NULL: none */
+};
+
+enum sim_run_outcome { SIM_RUN_CLEAN, SIM_RUN_WRONG, SIM_RUN_STUCK };
+
+struct sim_run_report {
+    enum sim_run_outcome outcome;
+    char text[2560]; /* what was violated */
+    uint64_t trace_hash;
+    uint64_t events;
+    time_ns simulated;
+    uint64_t writes, reads, unknown, nothing_done, keys, keys_undecided;
+    uint64_t elections, checks, crashes, power_losses, stops, failed_starts;
+    uint64_t faults[SIM_FAULT_COUNT];
+    struct sim_disk_counters disks; /* of all nodes */
+};
+
+/* `marks` gathers over seeds; may be NULL. */
+void sim_run(const struct sim_run_options *options, struct sim_marks *marks, struct sim_run_report *report);
+
+#endif

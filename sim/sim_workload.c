@@ -1,0 +1,341 @@
+#include "sim/sim_workload.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "client/kv.h"
+
+/* How often a client goes on through another node, and how often it takes any key that was used. */
+#define MOVE_PER_MILLE 30
+#define OLD_KEY_PER_MILLE 50
+/* Before an operation that couldn't be done is tried again in the last phase. */
+#define READ_AGAIN (50 * TIME_NS_PER_MS)
+
+static void begin(struct sim_client *client);
+
+__attribute__((format(printf, 2, 3))) static void violated(struct sim_workload *workload, const char *format, ...)
+{
+    if (workload->violated) return;
+    workload->violated = true;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(workload->text, sizeof workload->text, format, arguments);
+    va_end(arguments);
+}
+
+/* ---- values: "NUMBER" or "NUMBER:PADDING" ---- */
+
+static uint8_t padding_byte(uint64_t number, size_t at)
+{
+    return (uint8_t)('a' + (number * 7 + at * 11 + at / 26) % 26);
+}
+
+static void value_write(struct buffer *out, uint64_t number, size_t padding)
+{
+    buffer_append_decimal(out, number);
+    if (padding == 0) return;
+    buffer_append_byte(out, ':');
+    buffer_reserve(out, padding);
+    for (size_t i = 0; i < padding; i++) out->data[out->size++] = padding_byte(number, i);
+}
+
+/* False when it isn't a value that value_write made. */
+static bool value_read(struct bytes value, uint64_t *number)
+{
+    size_t at = 0;
+    *number = 0;
+    while (at < value.size && value.data[at] >= '0' && value.data[at] <= '9' && at < 19) {
+        *number = *number * 10 + (uint64_t)(value.data[at++] - '0');
+    }
+    if (at == 0 || *number == 0) return false;
+    if (at == value.size) return true;
+    if (value.data[at++] != ':') return false;
+    for (size_t i = 0; at + i < value.size; i++) {
+        if (value.data[at + i] != padding_byte(*number, i)) return false;
+    }
+    return true;
+}
+
+/* Some keys hold a slash, and bytes that need an escape. */
+static void key_write(struct buffer *out, uint32_t key)
+{
+    switch (key % 4) {
+    case 0: buffer_append_format(out, "key-%u", key); break;
+    case 1: buffer_append_format(out, "dir/%u", key); break;
+    case 2: buffer_append_format(out, "a b/%u%%", key); break;
+    default: buffer_append_format(out, "k\"%u", key); break;
+    }
+}
+
+/* ---- answers ---- */
+
+/* The number after `name` in a flat JSON object; false when it isn't there. */
+static bool find_number(struct bytes body, const char *name, int64_t *out)
+{
+    size_t size = strlen(name);
+    for (size_t i = 0; i + size < body.size; i++) {
+        if (memcmp(body.data + i, name, size) != 0) continue;
+        int64_t value = 0;
+        size_t at = i + size, digits = 0;
+        for (; at < body.size && body.data[at] >= '0' && body.data[at] <= '9'; at++, digits++) {
+            value = value * 10 + (body.data[at] - '0');
+        }
+        *out = value;
+        return digits > 0;
+    }
+    return false;
+}
+
+static bool contains(struct bytes body, const char *text)
+{
+    size_t size = strlen(text);
+    for (size_t i = 0; i + size <= body.size; i++) {
+        if (memcmp(body.data + i, text, size) == 0) return true;
+    }
+    return false;
+}
+
+static enum sim_operation_outcome outcome_of(struct sim_workload *workload, const struct sim_operation *operation,
+                                             const struct client_response *response)
+{
+    if (response->error == ERR_NETWORK) return SIM_NOTHING_DONE;
+    if (response->error == ERR_BAD_REQUEST) violated(workload, "a client got an answer that isn't HTTP");
+    if (response->error != ERR_OK) return SIM_UNKNOWN;
+    if (response->status == 200) return SIM_DONE;
+    struct buffer message = {0};
+    enum error error = client_kv_error(response->body, &message);
+    buffer_free(&message);
+    if (operation->kind == SIM_GET && response->status == 404 && error == ERR_NOT_FOUND) return SIM_DONE;
+    if (error_may_retry(error)) return SIM_NOTHING_DONE;
+    if (error != ERR_TIMEOUT && error != ERR_LEADER_CHANGED) {
+        violated(workload, "a client got status %d: %.*s", response->status,
+                 (int)(response->body.size < 200 ? response->body.size : 200), (const char *)response->body.data);
+    }
+    return SIM_UNKNOWN;
+}
+
+static void answered(void *user, const struct client_response *response)
+{
+    struct sim_client *client = user;
+    struct sim_workload *workload = client->workload;
+    struct sim_world *world = workload->world;
+    client->busy = false;
+    struct sim_operation *operation = &workload->history.operations[client->operation];
+    enum sim_operation_outcome outcome = outcome_of(workload, operation, response);
+    sim_world_fold(world, (uint64_t)outcome << 32 | (uint64_t)response->status);
+    if (outcome != SIM_UNKNOWN) {
+        operation = sim_history_answer(&workload->history, client->operation, outcome, world->now);
+    } else {
+        workload->unknown++;
+    }
+    if (outcome == SIM_NOTHING_DONE) workload->nothing_done++;
+    if (outcome == SIM_DONE && operation->kind == SIM_GET) {
+        workload->gets_done++;
+        struct buffer value = {0};
+        operation->value = 0;
+        if (response->status == 200 && (!client_kv_value(response->body, &value) ||
+                                        !value_read(buffer_bytes(&value), &operation->value))) {
+            violated(workload, "key %u has a value that nobody wrote: %.*s", operation->key,
+                     (int)(response->body.size < 200 ? response->body.size : 200), (const char *)response->body.data);
+        }
+        buffer_free(&value);
+    } else if (outcome == SIM_DONE) {
+        bool put = operation->kind == SIM_PUT;
+        if (put) {
+            workload->puts_done++;
+        } else {
+            workload->deletes_done++;
+            operation->existed = contains(response->body, "\"deleted\":true");
+        }
+        bool good = find_number(response->body, "\"revision\":", &operation->revision);
+        if (!good || (!put && !operation->existed && !contains(response->body, "\"deleted\":false"))) {
+            violated(workload, "the answer to a write can't be read: %.*s",
+                     (int)(response->body.size < 200 ? response->body.size : 200), (const char *)response->body.data);
+        }
+    }
+    static const char *const kinds[] = {"put", "get", "delete"};
+    static const char *const outcomes[] = {"unknown", "done", "nothing done"};
+    sim_world_note(world, SIM_NODES_MAX + client->number, "%s key %u value %llu: %s, revision %lld%s (%s, %d, %s)",
+                   kinds[operation->kind], operation->key, (unsigned long long)operation->value, outcomes[outcome],
+                   (long long)operation->revision, operation->existed ? " existed" : "", response->endpoint->host,
+                   response->status, error_code(response->error));
+    if (workload->phase == SIM_WORKLOAD_RUNNING) {
+        time_ns think = (time_ns)random_below(&client->random, (uint64_t)workload->options.think_max + 1);
+        sim_world_schedule(world, &client->next, world->now + think);
+    } else if (workload->phase == SIM_WORKLOAD_READING) {
+        if (outcome == SIM_DONE) workload->read_left--;
+        sim_world_schedule(world, &client->next, world->now + (outcome == SIM_DONE ? 0 : READ_AGAIN));
+        if (outcome == SIM_DONE) client->key = UINT32_MAX;
+    }
+}
+
+/* ---- operations ---- */
+
+static void send(struct sim_client *client, enum sim_operation_kind kind, uint32_t key)
+{
+    struct sim_workload *workload = client->workload;
+    struct buffer key_text = {0}, path = {0}, body = {0}, value = {0};
+    uint64_t number = kind == SIM_PUT ? ++workload->last_value : 0;
+    key_write(&key_text, key);
+    struct client_request request = {.timeout = workload->options.timeout, .retry = true};
+    if (kind == SIM_PUT) {
+        const struct sim_workload_options *options = &workload->options;
+        uint32_t limit = random_chance(&client->random, options->large_per_mille) ? options->value_bytes_large
+                                                                                  : options->value_bytes_max;
+        value_write(&value, number, (size_t)random_below(&client->random, (uint64_t)limit + 1));
+        request.method = "POST";
+        buffer_append_string(&path, "/v1/data");
+        CHECK(client_kv_put_body(buffer_bytes(&key_text), buffer_bytes(&value), &body));
+    } else {
+        request.method = kind == SIM_GET ? "GET" : "DELETE";
+        request.idempotent = kind == SIM_GET;
+        client_kv_path(buffer_bytes(&key_text), &path);
+    }
+    request.path = buffer_bytes(&path);
+    request.body = buffer_bytes(&body);
+    client->operation =
+        sim_history_send(&workload->history, kind, client->number, key, number, workload->world->now);
+    client->busy = true;
+    client_request(client->client, &request, answered, client);
+    buffer_free(&key_text);
+    buffer_free(&path);
+    buffer_free(&body);
+    buffer_free(&value);
+}
+
+static uint32_t choose_key(struct sim_client *client)
+{
+    struct sim_workload *workload = client->workload;
+    if (workload->key_count > 0 && random_chance(&client->random, OLD_KEY_PER_MILLE)) {
+        return (uint32_t)random_below(&client->random, workload->key_count);
+    }
+    uint32_t base = (uint32_t)(workload->operations / workload->options.operations_per_key);
+    uint32_t key = base + (uint32_t)random_below(&client->random, workload->options.window_keys);
+    if (key >= workload->key_count) workload->key_count = key + 1;
+    return key;
+}
+
+static void begin(struct sim_client *client)
+{
+    struct sim_workload *workload = client->workload;
+    const struct sim_workload_options *options = &workload->options;
+    if (random_chance(&client->random, MOVE_PER_MILLE)) {
+        client_free(client->client);
+        client->client = client_new(client->net, &client->loop.loop, workload->endpoints, workload->endpoint_count,
+                                    (uint32_t)random_below(&client->random, workload->endpoint_count));
+    }
+    if (workload->phase == SIM_WORKLOAD_READING) {
+        if (client->key == UINT32_MAX) {
+            if (workload->read_next == workload->key_count) return;
+            client->key = workload->read_next++;
+        }
+        send(client, SIM_GET, client->key);
+        return;
+    }
+    unsigned weights = options->put_weight + options->get_weight + options->delete_weight;
+    unsigned choice = (unsigned)random_below(&client->random, weights);
+    enum sim_operation_kind kind = SIM_DELETE;
+    if (choice < options->put_weight) {
+        kind = SIM_PUT;
+    } else if (choice < options->put_weight + options->get_weight) {
+        kind = SIM_GET;
+    }
+    workload->operations++;
+    send(client, kind, choose_key(client));
+}
+
+static void next_event(struct sim_event *event)
+{
+    struct sim_client *client = (struct sim_client *)((char *)event - offsetof(struct sim_client, next));
+    if (client->workload->phase != SIM_WORKLOAD_IDLE && !client->busy) begin(client);
+}
+
+static void timer(void *user)
+{
+    client_tick(((struct sim_client *)user)->client);
+}
+
+static void turn_end(void *user)
+{
+    struct sim_client *client = user;
+    loop_set_timer(&client->loop.loop, client_deadline(client->client));
+}
+
+static const struct loop_handler loop_handler = {.timer = timer, .turn_end = turn_end};
+
+void sim_workload_init(struct sim_workload *workload, struct sim_world *world, struct sim_net *network,
+                       const struct sim_workload_options *options, const struct client_endpoint *endpoints,
+                       uint32_t endpoint_count)
+{
+    CHECK(options->client_count >= 1 && options->client_count <= SIM_CLIENTS_MAX && endpoint_count <= SIM_NODES_MAX);
+    memset(workload, 0, sizeof *workload);
+    workload->world = world;
+    workload->options = *options;
+    memcpy(workload->endpoints, endpoints, endpoint_count * sizeof *endpoints);
+    workload->endpoint_count = endpoint_count;
+    for (unsigned i = 0; i < options->client_count; i++) {
+        struct sim_client *client = &workload->clients[i];
+        unsigned process = SIM_NODES_MAX + i;
+        char name[32];
+        snprintf(name, sizeof name, "client-%u", i + 1);
+        client->workload = workload;
+        client->number = i;
+        client->net = sim_net_host(network, process, name);
+        sim_loop_init(&client->loop, world, process);
+        sim_world_random(world, "client", i, &client->random);
+        client->next =
+            (struct sim_event){.run = next_event, .kind = SIM_EVENT_CLIENT, .process = (uint16_t)process};
+        client->client = client_new(client->net, &client->loop.loop, workload->endpoints, endpoint_count, i);
+        loop_attach(&client->loop.loop, &loop_handler, client);
+    }
+}
+
+void sim_workload_free(struct sim_workload *workload)
+{
+    for (unsigned i = 0; i < workload->options.client_count; i++) {
+        sim_world_cancel(workload->world, &workload->clients[i].next);
+        sim_loop_detach(&workload->clients[i].loop);
+        client_free(workload->clients[i].client);
+    }
+    sim_history_free(&workload->history);
+}
+
+void sim_workload_run(struct sim_workload *workload)
+{
+    workload->phase = SIM_WORKLOAD_RUNNING;
+    for (unsigned i = 0; i < workload->options.client_count; i++) {
+        struct sim_client *client = &workload->clients[i];
+        if (client->busy) continue;
+        time_ns think = (time_ns)random_below(&client->random, (uint64_t)workload->options.think_max + 1);
+        sim_world_schedule(workload->world, &client->next, workload->world->now + think);
+    }
+}
+
+void sim_workload_quiet(struct sim_workload *workload)
+{
+    workload->phase = SIM_WORKLOAD_IDLE;
+}
+
+bool sim_workload_is_quiet(const struct sim_workload *workload)
+{
+    for (unsigned i = 0; i < workload->options.client_count; i++) {
+        if (workload->clients[i].busy) return false;
+    }
+    return true;
+}
+
+void sim_workload_read_all(struct sim_workload *workload)
+{
+    CHECK(sim_workload_is_quiet(workload));
+    workload->phase = SIM_WORKLOAD_READING;
+    workload->read_next = 0;
+    workload->read_left = workload->key_count;
+    for (unsigned i = 0; i < workload->options.client_count; i++) {
+        workload->clients[i].key = UINT32_MAX;
+        sim_world_schedule(workload->world, &workload->clients[i].next, workload->world->now);
+    }
+}
+
+bool sim_workload_has_read_all(const struct sim_workload *workload)
+{
+    return workload->phase == SIM_WORKLOAD_READING && workload->read_left == 0;
+}

@@ -320,17 +320,21 @@ static void on_applied(struct raft *raft, raft_index index)
     raft_log_evict(&raft->log, limit, raft->config.cache_bytes_max);
 }
 
+/* Barriers that were asked of the leader may be lost with its connection, or were asked while there was none. */
+static void forget_asked(struct raft *raft, member_id peer, struct raft_effects *effects)
+{
+    if (peer != raft->leader) return;
+    read_index_fail_all(raft, effects);
+    raft->resolve_asked = false;
+}
+
 static void on_peer_lost(struct raft *raft, const struct raft_event *event, struct raft_effects *effects)
 {
     struct progress *peer = raft_peer(raft, event->peer);
     if (peer == NULL) return;
     peer->connected = false;
     peer->log_read_pending = false;
-    if (event->peer == raft->leader) {
-        /* Barriers that were asked of it may be lost on the way. */
-        read_index_fail_all(raft, effects);
-        raft->resolve_asked = false;
-    }
+    forget_asked(raft, event->peer, effects);
     election_peer_lost(raft, event->peer, event->crashed);
 }
 
@@ -387,6 +391,7 @@ void raft_step(struct raft *raft, const struct raft_event *event, struct raft_ef
     case RAFT_PEER_CONNECTED:
         raft_hear_term(raft, event->peer, event->log_term);
         replication_peer_connected(raft, event);
+        forget_asked(raft, event->peer, effects);
         break;
     case RAFT_PEER_LOST: on_peer_lost(raft, event, effects); break;
     case RAFT_TRANSFER: replication_transfer(raft, event->peer, effects); break;

@@ -92,8 +92,9 @@ struct log_write {
     struct log_batch_place place;
     bool begins_segment;
     struct log_segment_header header;
+    uint64_t file_number;   /* the segment that `file` is, or is to be */
     char *path;             /* of the segment, when it is to be opened */
-    struct disk_file *file; /* of the segment written to; NULL: not open */
+    struct disk_file *file; /* open from the first batch on */
     uint8_t *buffer;        /* room for a header, then a batch; aligned */
     size_t buffer_bytes;
     struct disk_outcome outcome;

@@ -407,11 +407,8 @@ void log_manager_tick(struct log_manager *manager)
 static enum error write_batch(struct log_write *write, struct disk *disk)
 {
     enum error error = ERR_OK;
-    if (write->begins_segment && write->file != NULL) {
-        disk_close(disk, write->file);
-        write->file = NULL;
-    }
-    if (write->file == NULL) {
+    if (write->path != NULL) {
+        if (write->file != NULL) disk_close(disk, write->file);
         error = disk_open(disk, write->path, DISK_WRITE, &write->file);
         if (error != ERR_OK) {
             write->file = NULL;
@@ -536,7 +533,8 @@ static void begin_batch(struct log_manager *manager)
                                             .segment_number = number,
                                             .offset = offset,
                                             .batch_number = manager->next_batch_number};
-    if (write->begins_segment || write->file == NULL) write->path = log_segment_path(manager, number);
+    if (write->file_number != number) write->path = log_segment_path(manager, number);
+    write->file_number = number;
     write->submitted = true;
     write->job = (struct disk_job){.run = write_run, .done = write_done, .urgent = true};
     disk_submit(manager->config.queue, &write->job);

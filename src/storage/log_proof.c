@@ -138,6 +138,11 @@ enum log_proof_verdict log_proof_batch(struct log_proof *proof, const struct log
     const struct entry *ours = batch->entries[anchor->index - batch->first_index];
     if (entry_term(ours) == anchor->term && entry_chain(ours) == anchor->chain) {
         bool cuts = anchor->index < proof->last.index;
+        if (cuts && batch->last_index == anchor->index) {
+            /* Nothing of it is beyond the anchor, and what is proven there stays so. */
+            move_beside(proof, LOG_BRANCH_BEFORE, batch);
+            return LOG_PROOF_BESIDE;
+        }
         cut_after(proof, anchor->index);
         take(proof, batch, (uint32_t)(anchor->index - batch->first_index) + 1);
         return cuts ? LOG_PROOF_CUTS : LOG_PROOF_CONTINUES;

@@ -29,6 +29,7 @@ struct extent {
 /* Entries beyond the proven log that this member may have acknowledged. */
 struct debt {
     bool any;
+    bool stated;  /* by a segment's header, as all that is owed; so the log pays it by reaching `until` */
     bool endless; /* nobody knows how far they reach */
     struct extent until;
 };
@@ -38,6 +39,9 @@ struct group {
     uint32_t place; /* block number */
     bool good;      /* a good block was seen: `batch` is its header, `start` where its batch begins */
     bool number_fits;
+    bool complete; /* all blocks of `batch` were good, and yet it wasn't taken */
+    bool damaged;
+    bool open_before; /* log_scan.open before its first good block */
     struct log_block_header batch;
     uint32_t start;
     bool cut;
@@ -168,23 +172,30 @@ static void note_end(struct log_scan *scan)
 static void owe(struct log_scan *scan)
 {
     scan->debt.any = true;
+    scan->debt.stated = false;
 }
 
 static void owe_without_end(struct log_scan *scan)
 {
-    scan->debt.any = true;
+    owe(scan);
     scan->debt.endless = true;
+}
+
+/* Asked anew each time: a repair that goes on may cut the log below what was reached before. */
+static bool in_debt(const struct log_scan *scan)
+{
+    const struct debt *debt = &scan->debt;
+    bool paid = debt->stated && !debt->endless && !extent_above(debt->until, extent_of(scan->proof.last));
+    return debt->any && !paid;
 }
 
 /* What was owed before is cleared: the segment's writer knew all of it, and said what it owed. */
 static void settle(struct log_scan *scan)
 {
-    struct debt *owed = &scan->segment_debt;
-    if (owed->any && !owed->endless && !extent_above(owed->until, extent_of(scan->proof.last))) owed->any = false;
-    scan->debt = *owed;
+    scan->debt = scan->segment_debt;
     scan->claim = (struct extent){0};
     scan->open = false;
-    scan->damage_harmless = scan->damage[0] != '\0' && !owed->any;
+    scan->damage_harmless = scan->damage[0] != '\0' && !in_debt(scan);
 }
 
 /* ---- Segments ---- */
@@ -234,6 +245,7 @@ static void read_header(struct log_scan *scan, const uint8_t *block)
     scan->header_verdict = log_proof_header(&scan->proof, header, &reason);
     scan->segment_debt = (struct debt){
         .any = header->owed,
+        .stated = true,
         .endless = header->owed && !header->owed_extent_known,
         .until = {.term = header->owed_term, .index = header->owed_index},
     };
@@ -248,8 +260,18 @@ static void read_header(struct log_scan *scan, const uint8_t *block)
         return;
     }
     scan->good_segment_number = scan->segment_number;
-    /* On a refuted branch nothing is cleared: no writer that knew of the snapshot went on there. */
-    if (scan->proof.branch != LOG_BRANCH_REFUTED) settle(scan);
+    /* What was owed is cleared by the segment's first batch, since the header alone may come from a write whose sync never
+       returned; but a header alone is how an install begins the log anew. Below the anchor it must be an old one. */
+    bool anew = scan->header_verdict == LOG_PROOF_CONTINUES && header->first_index == scan->proof.base.index + 1;
+    bool old = scan->header_verdict == LOG_PROOF_BESIDE && scan->proof.branch == LOG_BRANCH_BEFORE;
+    if (anew || old) {
+        settle(scan);
+    } else if (!in_debt(scan)) {
+        scan->debt = scan->segment_debt;
+    } else {
+        scan->debt.endless |= scan->segment_debt.endless;
+        raise_extent(&scan->debt.until, scan->segment_debt.until);
+    }
 }
 
 static void close_segment(struct log_scan *scan)
@@ -272,6 +294,8 @@ static void close_segment(struct log_scan *scan)
 
     struct group *group = &scan->group;
     if (scan->header_state == HEADER_ZERO || scan->header_state == HEADER_CUT) scan->torn = true;
+    /* A batch whose sync never returned doesn't show that the damage before it was replaced. */
+    if (group->good && !group->complete && !group->damaged && group->open_before) scan->open = true;
     if (group->good || group->cut) {
         scan->torn = true;
         NOTE(scan, group->place, "the batch is incomplete");
@@ -351,6 +375,7 @@ static bool complete_batch(struct log_scan *scan)
              (unsigned long long)group->batch.last_index, reason);
         log_batch_clear(batch);
         owe(scan);
+        scan->group.complete = true;
         return false;
     }
 
@@ -359,13 +384,13 @@ static bool complete_batch(struct log_scan *scan)
     scan->batch_blocks = group->batch.count;
     next_place(scan, end);
     if (verdict == LOG_PROOF_BESIDE) {
-        if (!scan->debt.any) scan->claim = (struct extent){0};
+        if (!in_debt(scan)) scan->claim = (struct extent){0};
         log_batch_clear(batch);
         return false;
     }
     if (scan->header_state == HEADER_GOOD) {
         settle(scan);
-    } else if (!scan->debt.any) {
+    } else if (!in_debt(scan)) {
         scan->claim = (struct extent){0};
         scan->open = false;
     }
@@ -386,6 +411,7 @@ static void good_block(struct log_scan *scan, uint32_t block, const struct log_b
     struct group *group = &scan->group;
     uint32_t start = block - header->number;
     raise_extent(&scan->claim, (struct extent){header->last_term, header->last_index});
+    if (!group->good) group->open_before = scan->open;
     /* Where the header is gone, so may be the word that all this is but the repair of an endless debt. */
     if (scan->header_state == HEADER_GOOD) scan->open = false;
 
@@ -446,6 +472,7 @@ static void bad_block(struct log_scan *scan, uint32_t block, enum log_block_stat
     bool inside = group->good && block >= group->start && block < group->start + group->batch.count;
     if (!inside) scan->open = true;
     if (state == LOG_BLOCK_DAMAGED) {
+        group->damaged = true;
         NOTE(scan, block, "the block is damaged");
         owe(scan);
         return;
@@ -478,7 +505,7 @@ static bool step_block(struct log_scan *scan, uint32_t block, const uint8_t *dat
         /* It never held anything; the batch before it is whole. */
         scan->damaged_blocks++;
         NOTE(scan, block, "a block of padding is damaged");
-        if (!scan->debt.any && !scan->torn) scan->damage_harmless = true;
+        if (!in_debt(scan) && !scan->torn) scan->damage_harmless = true;
         return false;
     }
     if ((scan->header_state == HEADER_ZERO || scan->header_state == HEADER_CUT) && scan->taken > 0) {
@@ -568,7 +595,7 @@ void log_scan_finish(struct log_scan *scan, uint64_t expected_last_segment, stru
     const struct log_position *last = &scan->proof.last;
     struct extent known = extent_of(*last);
     bool extent_known = true;
-    bool uncertain = scan->debt.any;
+    bool uncertain = in_debt(scan);
     if (uncertain) {
         raise_extent(&known, scan->claim);
         raise_extent(&known, scan->debt.until);

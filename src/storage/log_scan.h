@@ -33,10 +33,12 @@
  *     uncertain one it begins a NEW segment, and never writes to an older one again: good blocks after a torn end in
  *     the same segment would be damage. log_scan_next_header fills in that segment's header: where it
  *     continues, a batch number beyond all that were ever used, and what is owed.
- *   - It keeps the segments that hold a torn end until a snapshot covers them, or sets them aside; both are fine.
- *   - An uncertain member that has become certain (raft.h, 'Uncertain') begins a new segment with nothing owed before it
- *     counts as certain after the next start. Where the extent was known and the log has reached it, the scan sees
- *     that by itself.
+ *   - While the member is uncertain, every segment that it begins says what is owed, as the first one did. When it has
+ *     become certain (raft.h, 'Uncertain'), its next batch begins a new segment, with nothing owed; until that is
+ *     durable it is uncertain again after a crash. Where the extent was known and the log has reached it, the scan sees by itself that
+ *     nothing is owed any more.
+ *   - A segment may go when a snapshot covers all of the log's entries that lie in it. (That the next segment's header
+ *     begins at or below them isn't enough: its first batch may have been torn, and then it replaced nothing.)
  *   - The metadata's last segment is saved before anything in that segment is acknowledged.
  *   - A segment that is all zero (log_scan_segment_untouched) may be used as a spare, if its number is above
  *     last_segment_number.
@@ -50,7 +52,10 @@ enum log_outcome { LOG_CLEAN, LOG_TORN, LOG_UNCERTAIN };
 
 struct log_scan_result {
     enum log_outcome outcome;
-    raft_index last_index;  /* the last entry that is proven; uncertain from last_index + 1 */
+    /* The last entry that is proven; uncertain from last_index + 1. Where an uncertain log lost a batch that replaced
+       entries (a conflict's), those it replaced may stand here again: an older log of this member, in which, as in any
+       log, only what batches named as committed is known to be. */
+    raft_index last_index;
     raft_term last_term;
     uint32_t last_chain;
     raft_index known_last_index; /* uncertain: the last entry it knows it had; else last_index */

@@ -403,9 +403,13 @@ __attribute__((format(printf, 3, 4))) static enum error fail(struct sim_disk *di
 /* What becomes of an operation that changes something. */
 enum fate { FATE_HAPPENS, FATE_FAILS, FATE_CRASH_BEFORE, FATE_CRASH_AFTER };
 
-static enum fate fate_of(struct sim_disk *disk)
+static enum fate fate_of(struct sim_disk *disk, const char *operation, const char *path, uint64_t offset, uint64_t size)
 {
     uint64_t number = ++disk->counters.operations;
+    if (disk->world->trace != NULL) {
+        sim_world_note(disk->world, disk->node, "disk: %s %s %llu+%llu", operation, path, (unsigned long long)offset,
+                       (unsigned long long)size);
+    }
     if (disk->crash_at != 0 && number >= disk->crash_at) {
         disk->crash_at = 0;
         return random_chance(&disk->random, 500) ? FATE_CRASH_BEFORE : FATE_CRASH_AFTER;
@@ -453,7 +457,7 @@ static enum error operation_open(struct disk *port, const char *path, unsigned f
         if (!(flags & DISK_CREATE) || !has_directory(disk, path, parent_bytes(path))) {
             return fail(disk, ERR_NO_FILE, "open %s: No such file or directory", path);
         }
-        enum fate fate = fate_of(disk);
+        enum fate fate = fate_of(disk, "open", path, 0, 0);
         if (fate == FATE_CRASH_BEFORE) return crash(disk, "open", path);
         if (fate == FATE_FAILS) return injected(disk, "open", path);
         inode = inode_new(disk);
@@ -543,7 +547,7 @@ static enum error operation_write(struct disk *port, struct disk_file *file, uin
     if (disk->dead) return dead(disk, "write", file->path);
     CHECK(file->flags & DISK_WRITE);
     struct sim_inode *inode = file->inode;
-    enum fate fate = fate_of(disk);
+    enum fate fate = fate_of(disk, "write", file->path, offset, size);
     if (fate == FATE_HAPPENS && !has_room(disk, inode, offset + size)) {
         return fail(disk, ERR_NO_SPACE, "write %s: No space left on device", file->path);
     }
@@ -565,7 +569,7 @@ static enum error operation_sync(struct disk *port, struct disk_file *file)
 {
     struct sim_disk *disk = of(port);
     if (disk->dead) return dead(disk, "fdatasync", file->path);
-    enum fate fate = fate_of(disk);
+    enum fate fate = fate_of(disk, "fdatasync", file->path, 0, 0);
     if (fate == FATE_CRASH_BEFORE) return crash(disk, "fdatasync", file->path);
     disk->counters.syncs++;
     inode_sync(disk, file->inode, fate == FATE_FAILS);
@@ -580,7 +584,7 @@ static enum error operation_truncate(struct disk *port, struct disk_file *file, 
     if (disk->dead) return dead(disk, "ftruncate", file->path);
     CHECK(file->flags & DISK_WRITE);
     struct sim_inode *inode = file->inode;
-    enum fate fate = fate_of(disk);
+    enum fate fate = fate_of(disk, "ftruncate", file->path, size, 0);
     if (fate == FATE_CRASH_BEFORE) return crash(disk, "ftruncate", file->path);
     if (fate == FATE_FAILS) return injected(disk, "ftruncate", file->path);
     if (!has_room(disk, inode, size)) {
@@ -599,7 +603,7 @@ static enum error operation_sync_directory(struct disk *port, const char *path)
     if (!has_directory(disk, path, trimmed_bytes(path))) {
         return fail(disk, ERR_NO_FILE, "fsync %s: No such file or directory", path);
     }
-    enum fate fate = fate_of(disk);
+    enum fate fate = fate_of(disk, "fsync", path, 0, 0);
     if (fate == FATE_CRASH_BEFORE) return crash(disk, "fsync", path);
     if (fate == FATE_FAILS) return injected(disk, "fsync", path);
     changes_sync(disk, path, trimmed_bytes(path));
@@ -613,7 +617,7 @@ static enum error operation_rename(struct disk *port, const char *from, const ch
     if (disk->dead) return dead(disk, "rename", from);
     struct sim_inode *inode = names_find(&disk->current, from);
     if (inode == NULL) return fail(disk, ERR_NO_FILE, "rename %s: No such file or directory", from);
-    enum fate fate = fate_of(disk);
+    enum fate fate = fate_of(disk, "rename", to, 0, 0);
     if (fate == FATE_CRASH_BEFORE) return crash(disk, "rename", from);
     if (fate == FATE_FAILS) return injected(disk, "rename", from);
     if (strcmp(from, to) != 0) {
@@ -633,7 +637,7 @@ static enum error operation_remove(struct disk *port, const char *path)
     if (disk->dead) return dead(disk, "unlink", path);
     struct sim_inode *inode = names_find(&disk->current, path);
     if (inode == NULL) return fail(disk, ERR_NO_FILE, "unlink %s: No such file or directory", path);
-    enum fate fate = fate_of(disk);
+    enum fate fate = fate_of(disk, "unlink", path, 0, 0);
     if (fate == FATE_CRASH_BEFORE) return crash(disk, "unlink", path);
     if (fate == FATE_FAILS) return injected(disk, "unlink", path);
     change_add(disk, path, NULL, inode);

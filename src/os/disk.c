@@ -33,14 +33,19 @@ static enum error error_of_path(int number)
 {
     switch (number) {
     case ENOENT:
-    case ENOTDIR: return ERR_NO_FILE;
-    case EEXIST: return ERR_EXISTS;
+    case ENOTDIR:
+        return ERR_NO_FILE;
+    case EEXIST:
+        return ERR_EXISTS;
     case EACCES:
     case EPERM:
-    case EROFS: return ERR_NO_PERMISSION;
+    case EROFS:
+        return ERR_NO_PERMISSION;
     case ENOSPC:
-    case EDQUOT: return ERR_NO_SPACE;
-    default: return ERR_IO;
+    case EDQUOT:
+        return ERR_NO_SPACE;
+    default:
+        return ERR_IO;
     }
 }
 
@@ -146,7 +151,7 @@ static enum error drop_cached(struct disk *disk, struct disk_file *file, uint64_
 }
 
 static enum error read_file(struct disk *disk, struct disk_file *file, uint64_t offset, void *data, size_t size,
-                                 size_t *got)
+                            size_t *got)
 {
     CHECK(offset <= INT64_MAX && size <= INT64_MAX - offset);
     *got = 0;
@@ -160,8 +165,8 @@ static enum error read_file(struct disk *disk, struct disk_file *file, uint64_t 
     }
     bool direct = file->direct_fd >= 0;
     while (*got < size) {
-        ssize_t count = pread(direct ? file->direct_fd : file->fd, (uint8_t *)data + *got, size - *got,
-                              (off_t)(offset + *got));
+        ssize_t count =
+            pread(direct ? file->direct_fd : file->fd, (uint8_t *)data + *got, size - *got, (off_t)(offset + *got));
         if (count < 0 && errno == EINTR) continue;
         if (count < 0 && errno == EINVAL && direct) {
             /* Some file systems take O_DIRECT when opening and refuse it when reading. */
@@ -177,8 +182,7 @@ static enum error read_file(struct disk *disk, struct disk_file *file, uint64_t 
     return ERR_OK;
 }
 
-static enum error write_file(struct disk *disk, struct disk_file *file, uint64_t offset, const void *data,
-                                  size_t size)
+static enum error write_file(struct disk *disk, struct disk_file *file, uint64_t offset, const void *data, size_t size)
 {
     CHECK(offset <= INT64_MAX && size <= INT64_MAX - offset);
     const uint8_t *at = data;

@@ -66,8 +66,11 @@ static void append_plain(struct buffer *line, const char *text)
 static size_t utf8_size(const unsigned char *at, size_t left)
 {
     unsigned char first = at[0];
-    size_t size = first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2 : first >= 0xe0 && first < 0xf0 ? 3
-                : first >= 0xf0 && first < 0xf5 ? 4 : 0;
+    size_t size = first < 0x80                    ? 1
+                  : first >= 0xc2 && first < 0xe0 ? 2
+                  : first >= 0xe0 && first < 0xf0 ? 3
+                  : first >= 0xf0 && first < 0xf5 ? 4
+                                                  : 0;
     if (size == 0 || size > left) return 0;
     for (size_t i = 1; i < size; i++) {
         if ((at[i] & 0xc0) != 0x80) return 0;

@@ -15,9 +15,9 @@
 #include "base/mem.h"
 #include "os/net_address.h"
 
-#define PARTS_PER_SEND 64          /* parts that one sendmsg takes */
-#define READS_PER_EVENT 4          /* of a full buffer each; then other streams have their turn */
-#define READS_TO_END 256           /* of a stream that broke; more than any socket buffers */
+#define PARTS_PER_SEND 64            /* parts that one sendmsg takes */
+#define READS_PER_EVENT 4            /* of a full buffer each; then other streams have their turn */
+#define READS_TO_END 256             /* of a stream that broke; more than any socket buffers */
 #define QUEUE_KEPT_BYTES (64 * 1024) /* an empty queue that was larger gives its memory back */
 #define KEEPALIVE_IDLE_S 60
 #define KEEPALIVE_INTERVAL_S 15
@@ -57,9 +57,9 @@ struct net_stream {
     bool poll_exists; /* from uv_poll_init until libuv has let go of it */
     bool resolving;
     bool paused;
-    bool closing;    /* the user is done with it; what is queued is still sent */
-    bool broken;     /* a send failed, or the socket has an error: `received` may still come, then `closed` */
-    bool reset;      /* the failed send has taken the socket's error, so that recv would tell of an orderly end */
+    bool closing; /* the user is done with it; what is queued is still sent */
+    bool broken;  /* a send failed, or the socket has an error: `received` may still come, then `closed` */
+    bool reset;   /* the failed send has taken the socket's error, so that recv would tell of an orderly end */
     bool peer_ended;
     uint64_t deadline_ms; /* of a closing stream; 0 when it has none */
     size_t dropped_bytes; /* that came after net_close */
@@ -197,13 +197,18 @@ static void watch(struct net_stream *stream)
     int events = 0;
     bool reads = stream->closing ? !stream->peer_ended : stream->handler != NULL && !stream->paused;
     switch (stream->state) {
-    case CONNECTING: events = UV_WRITABLE; break;
+    case CONNECTING:
+        events = UV_WRITABLE;
+        break;
     case OPEN:
         if (stream->broken) break;
         events = (reads ? UV_READABLE : 0) | (queued_bytes(stream) > 0 ? UV_WRITABLE : 0);
         break;
-    case ENDED: events = UV_READABLE; break;
-    case GONE: break;
+    case ENDED:
+        events = UV_READABLE;
+        break;
+    case GONE:
+        break;
     }
     if (events == stream->watched) return;
     stream->watched = events;
@@ -790,9 +795,9 @@ static enum error port_listen(struct net *port, const char *host, uint16_t tcp_p
         if (fd < 0 && number == EADDRINUSE) break;
     }
     if (fd < 0) {
-        enum error error = number == EADDRINUSE                    ? ERR_ADDRESS_IN_USE
+        enum error error = number == EADDRINUSE                  ? ERR_ADDRESS_IN_USE
                            : number == EACCES || number == EPERM ? ERR_NO_PERMISSION
-                                                                   : ERR_NETWORK;
+                                                                 : ERR_NETWORK;
         return listen_failed(net, host, tcp_port, strerror(number), error);
     }
 

@@ -22,7 +22,7 @@
 #include "os/loop.h"
 #include "port/net.h"
 
-#define NET_RECEIVE_BYTES 65536         /* the buffer that all streams share, and so the most for one `received` */
+#define NET_RECEIVE_BYTES 65536 /* the buffer that all streams share, and so the most for one `received` */
 #define NET_BACKLOG 1024
 #define NET_ACCEPTS_PER_EVENT 32        /* then other streams have their turn */
 #define NET_ACCEPT_PAUSE_MS 100         /* after running out of descriptors or memory */

@@ -57,9 +57,8 @@ bool os_addresses_numeric(const char *host, uint16_t port, struct os_addresses *
     if (size == 0 || size >= sizeof text) return false;
     memcpy(text, host, size);
     text[size] = 0;
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST,
-                             .ai_family = brackets ? AF_INET6 : AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {
+        .ai_flags = AI_NUMERICHOST, .ai_family = brackets ? AF_INET6 : AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     if (getaddrinfo(text, NULL, &hints, &found) != 0) return false;
     os_addresses_resolved(found, port, out);

@@ -12,7 +12,6 @@
 
 struct test test;
 
-
 static void connected(void *user)
 {
     struct end *end = user;

@@ -73,8 +73,8 @@ static void done(struct disk_job *job)
 static struct numbered_job *new_job(int number, bool urgent)
 {
     struct numbered_job *numbered = mem_alloc_zero(sizeof *numbered);
-    *numbered = (struct numbered_job){
-        .job = {.run = run, .done = done, .urgent = urgent}, .test = &test, .number = number};
+    *numbered =
+        (struct numbered_job){.job = {.run = run, .done = done, .urgent = urgent}, .test = &test, .number = number};
     return numbered;
 }
 

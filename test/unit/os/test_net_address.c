@@ -57,9 +57,8 @@ static void localhost_is_loopback_in_both_families(void **state)
 static void names_and_nonsense_are_left_to_the_resolver(void **state)
 {
     (void)state;
-    static const char *const names[] = {"",      "example.org", "[127.0.0.1]", "[]",        "[::1",
-                                        "::1]",  "1.2.3.4.5",   "256.0.0.1",   "127.0.0.1 ", ":::",
-                                        "host:80", "localhost."};
+    static const char *const names[] = {"",          "example.org", "[127.0.0.1]", "[]",  "[::1",    "::1]",
+                                        "1.2.3.4.5", "256.0.0.1",   "127.0.0.1 ",  ":::", "host:80", "localhost."};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct os_addresses addresses;
         assert_false(os_addresses_numeric(names[i], 80, &addresses));

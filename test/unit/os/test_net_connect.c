@@ -41,9 +41,9 @@ static void failing_to_connect_is_reported_later(void **state)
     (void)state;
     uint16_t unused = unused_port();
     assert_connect_fails("127.0.0.1", unused);
-    assert_connect_fails("localhost", unused);             /* both addresses */
-    assert_connect_fails("255.255.255.255", unused);       /* connect itself fails */
-    assert_connect_fails("no-such-host.invalid", unused);  /* RFC 6761 §6.4: never has an address */
+    assert_connect_fails("localhost", unused);            /* both addresses */
+    assert_connect_fails("255.255.255.255", unused);      /* connect itself fails */
+    assert_connect_fails("no-such-host.invalid", unused); /* RFC 6761 §6.4: never has an address */
     assert_connect_fails("", unused);
     assert_connect_fails("a b", unused);
     char name[3000];
@@ -177,8 +177,7 @@ static void listening_fails_with_a_reason(void **state)
     /* TEST-NET-3 (RFC 5737) is nobody's own address. */
     assert_int_equal(net_listen(test.net, "203.0.113.1", 0, &listener_handler, &test, &listener), ERR_NETWORK);
     assert_string_equal(test.net->error_text, "listen on 203.0.113.1 port 0: Cannot assign requested address");
-    assert_int_equal(net_listen(test.net, "no-such-host.invalid", 0, &listener_handler, &test, &listener),
-                     ERR_NETWORK);
+    assert_int_equal(net_listen(test.net, "no-such-host.invalid", 0, &listener_handler, &test, &listener), ERR_NETWORK);
     assert_true(strstr(test.net->error_text, "listen on no-such-host.invalid port 0: ") == test.net->error_text);
 
     int unprivileged = 1024;

@@ -27,13 +27,14 @@ struct side {
 
 static struct random rng;
 static struct side clients[CONNECTIONS], servers[CONNECTIONS]; /* by the client's number */
-static int server_numbers[STREAMS_MAX];                         /* of the ends in order of acceptance; -1 at first */
+static int server_numbers[STREAMS_MAX];                        /* of the ends in order of acceptance; -1 at first */
 static int orderly_ends, resets, failures, whole;
 static size_t verified_bytes;
 
 static uint8_t byte_at(int number, bool from_client, size_t position)
 {
-    return (uint8_t)(random_mix((uint64_t)number << 33 | (uint64_t)from_client << 32 | position / 8) >> position % 8 * 8);
+    return (uint8_t)(random_mix((uint64_t)number << 33 | (uint64_t)from_client << 32 | position / 8) >>
+                     position % 8 * 8);
 }
 
 static bool is_client(const struct end *end)
@@ -82,11 +83,15 @@ static void act(struct end *end)
         side->aborted = true;
         abort_end(end);
         break;
-    case 2: write_some(end, random_below(&rng, WRITE_BYTES_MAX)); break;
+    case 2:
+        write_some(end, random_below(&rng, WRITE_BYTES_MAX));
+        break;
     case 3:
     case 4:
     case 5:
-    case 6: write_some(end, random_below(&rng, 2000)); break;
+    case 6:
+        write_some(end, random_below(&rng, 2000));
+        break;
     case 7:
         side->paused = true;
         net_pause(test.net, end->stream, true);
@@ -97,7 +102,8 @@ static void act(struct end *end)
         side->paused = false;
         net_pause(test.net, end->stream, false);
         break;
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -150,9 +156,15 @@ static void check_end(struct end *end)
 {
     int number = number_of(end);
     switch (end->reason) {
-    case NET_CLOSED_BY_PEER: orderly_ends++; break;
-    case NET_RESET: resets++; break;
-    case NET_CONNECT_FAILED: failures++; break;
+    case NET_CLOSED_BY_PEER:
+        orderly_ends++;
+        break;
+    case NET_RESET:
+        resets++;
+        break;
+    case NET_CONNECT_FAILED:
+        failures++;
+        break;
     }
     if (number >= 0 && end->reason == NET_CLOSED_BY_PEER) {
         const struct side *peer = is_client(end) ? &servers[number] : &clients[number];

@@ -184,6 +184,8 @@ void read_index_acked(struct raft *raft, struct raft_effects *effects);
 void read_index_on_reply(struct raft *raft, const struct peer_message *message, struct raft_effects *effects);
 /* Leadership or the leader is lost: everything that waits fails. */
 void read_index_fail_all(struct raft *raft, struct raft_effects *effects);
+/* Drops what a member asked over an earlier connection: it may use the same context again, for a later read. */
+void read_index_forget(struct raft *raft, member_id from);
 /* An uncertain member asks for a read index, and is resolved once it holds everything up to it. */
 void read_index_resolve(struct raft *raft, struct raft_effects *effects);
 

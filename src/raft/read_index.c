@@ -42,7 +42,7 @@ void read_index_ask(struct raft *raft, member_id from, uint64_t context, struct 
         push(&raft->reads, &raft->read_count, &raft->read_capacity, read);
         return;
     }
-    if (from != 0 || raft->leader == 0) {
+    if (from != 0 || raft->leader == 0 || !raft_peer(raft, raft->leader)->connected) {
         answer(raft, &read, ERR_NO_LEADER, effects);
         return;
     }
@@ -115,6 +115,18 @@ void read_index_fail_all(struct raft *raft, struct raft_effects *effects)
         answer(raft, &raft->forwarded[i], ERR_LEADER_CHANGED, effects);
     }
     raft->forwarded_count = 0;
+}
+
+void read_index_forget(struct raft *raft, member_id from)
+{
+    uint32_t kept = 0, kept_of_round = 0;
+    for (uint32_t i = 0; i < raft->read_count; i++) {
+        if (raft->reads[i].from == from) continue;
+        if (i < raft->round_reads) kept_of_round++;
+        raft->reads[kept++] = raft->reads[i];
+    }
+    raft->read_count = kept;
+    raft->round_reads = kept_of_round;
 }
 
 static bool is_wiped(const struct raft *raft)

@@ -343,6 +343,7 @@ void replication_peer_connected(struct raft *raft, const struct raft_event *even
     peer->connected = true;
     peer->log_read_pending = false;
     if (raft->role != RAFT_LEADER) return;
+    read_index_forget(raft, event->peer);
     /* What was in flight is lost. A new incarnation may have lost more: what it holds is asked anew. */
     if (peer->incarnation != event->incarnation) peer->match = 0;
     peer->incarnation = event->incarnation;

@@ -317,6 +317,7 @@ static enum error clean_up(struct snapshot_handler *handler, const struct found 
     for (uint32_t i = 0; i < found->temporary_count && error == ERR_OK; i++) {
         char *path = path_join(handler->config.directory, found->temporaries[i]);
         error = disk_remove(disk, path);
+        if (error == ERR_NO_FILE) error = ERR_OK; /* it has become the metadata meanwhile */
         mem_free(path);
         changed = true;
     }

@@ -64,8 +64,10 @@ static void fill_value(uint8_t *value)
 
 static void append_put(struct buffer *out, struct bytes body)
 {
-    buffer_append_format(out, "POST /v1/data HTTP/1.1\r\nHost: 127.0.0.1:7777\r\nContent-Type: application/json\r\n"
-                              "Content-Length: %zu\r\n\r\n", body.size);
+    buffer_append_format(out,
+                         "POST /v1/data HTTP/1.1\r\nHost: 127.0.0.1:7777\r\nContent-Type: application/json\r\n"
+                         "Content-Length: %zu\r\n\r\n",
+                         body.size);
     buffer_append(out, body.data, body.size);
 }
 

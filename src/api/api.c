@@ -108,10 +108,17 @@ void api_finish(struct api *api, struct api_call *call, const struct replica_res
     switch (route) {
     case API_ROUTE_PUT:
     case API_ROUTE_GET:
-    case API_ROUTE_DELETE: api_data_finish(api, call, result, out); break;
-    case API_ROUTE_HEALTH: api_health_finish(api, call, result, out); break;
-    case API_ROUTE_CHECKS: api_checks_finish(api, call, result, out); break;
-    default: CHECK(false);
+    case API_ROUTE_DELETE:
+        api_data_finish(api, call, result, out);
+        break;
+    case API_ROUTE_HEALTH:
+        api_health_finish(api, call, result, out);
+        break;
+    case API_ROUTE_CHECKS:
+        api_checks_finish(api, call, result, out);
+        break;
+    default:
+        CHECK(false);
     }
     call->route = API_ROUTE_NONE;
     /* Still here when the host refused the call before it was proposed. */

@@ -12,9 +12,9 @@
  *     GET    /livez, /readyz     (?verbose, ?exclude=NAME; /livez/NAME)
  *     GET    /version, /metrics
  *
- * A key in a path may hold slashes, raw or encoded. A key or value that isn't UTF-8 comes as "k_base64" or "v_base64", and
- * may be sent so. HEAD is answered wherever GET is. An error is {"error":{"code":"…","message":"…"}} with the status of
- * base/error.h; 405 names the methods in Allow, 503 and 429 have Retry-After.
+ * A key in a path may hold slashes, raw or encoded. A key or value that isn't UTF-8 comes as "k_base64" or "v_base64",
+ * and may be sent so. HEAD is answered wherever GET is. An error is {"error":{"code":"…","message":"…"}} with the status
+ * of base/error.h; 405 names the methods in Allow, 503 and 429 have Retry-After.
  */
 #ifndef CORACLE_API_API_H
 #define CORACLE_API_API_H
@@ -44,13 +44,13 @@ struct api_peer {
 
 /* What the answers of one node depend on besides its replica. All borrowed; the host keeps it up to date. */
 struct api_host {
-    const char *version;       /* "0.1.0" */
+    const char *version; /* "0.1.0" */
     const char *node_id;
     uint64_t value_bytes_max;
     struct api_peer peers[MEMBERS_MAX];
     uint32_t peer_count;
     bool shutting_down;
-    time_ns wall_clock_start;  /* since 1970 */
+    time_ns wall_clock_start; /* since 1970 */
     uint64_t open_connections;
     uint64_t open_files, open_files_max, resident_bytes;
     double cpu_seconds;
@@ -64,13 +64,14 @@ struct api_host {
 struct api {
     const struct replica *replica; /* NULL until recovery is done: only /livez, /readyz, /version answer then */
     struct api_host *host;
-    void (*refresh_host)(void *user); /* brings resident_bytes and the like up to date, before /metrics and /v1/cluster */
+    /* Brings resident_bytes and the like up to date, before /metrics and /v1/cluster. May be NULL. */
+    void (*refresh_host)(void *user);
     void *user;
 };
 
 /*
- * The largest body that a parser should take: a value and key of the largest size as base64, and JSON around them. A value
- * that JSON's escapes make longer than that must be sent as base64.
+ * The largest body that a parser should take: a value and key of the largest size as base64, and JSON around them.
+ * A value that JSON's escapes make longer than that must be sent as base64.
  */
 size_t api_body_bytes_max(uint64_t value_bytes_max);
 
@@ -91,9 +92,13 @@ struct api_call {
 };
 
 /* Begins a call. `request` is borrowed for the time of the call of this function only. */
-enum api_wait api_begin(struct api *api, struct api_call *call, const struct http1_request *request, struct buffer *out);
+enum api_wait api_begin(struct api *api, struct api_call *call, const struct http1_request *request,
+                        struct buffer *out);
 
-/* Finishes one that waited: with the replica's result, or an error of the host's (ERR_TIMEOUT, ERR_SHUTTING_DOWN, …). */
+/*
+ * Finishes one that waited: with the replica's result, or an error of the host's (ERR_TIMEOUT, ERR_SHUTTING_DOWN, …).
+ * A command that is still in the call, since the host refused it, is dropped.
+ */
 void api_finish(struct api *api, struct api_call *call, const struct replica_result *result, struct buffer *out);
 
 /* The answer to something that is no request (a parser's error); the connection closes after it. */

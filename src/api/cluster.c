@@ -1,5 +1,6 @@
 /*
- * cluster.c - /v1/cluster and /version. Identities are strings of 16 hexadecimal digits: JSON's numbers don't hold 64 bits.
+ * cluster.c - /v1/cluster and /version. Identities are strings of 16 hexadecimal digits: JSON's numbers don't hold
+ * 64 bits.
  */
 #include <inttypes.h>
 

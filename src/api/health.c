@@ -50,8 +50,7 @@ static const char *health_problem(const struct api *api, struct bytes query, boo
 enum api_wait api_health_begin(struct api *api, struct api_call *call, const struct http1_request *request,
                                struct buffer *out)
 {
-    bool serializable =
-        bytes_equal(http1_query_parameter(request->query, "serializable"), bytes_of_string("true"));
+    bool serializable = bytes_equal(http1_query_parameter(request->query, "serializable"), bytes_of_string("true"));
     const char *problem = health_problem(api, request->query, serializable);
     if (problem[0] != 0 || serializable) {
         reply_health(api, call, problem, out);
@@ -111,12 +110,15 @@ static const char *check_problem(const struct api *api, enum check check, bool l
     struct replica_status status;
     replica_status(api->replica, &status);
     switch (check) {
-    case CHECK_DATA_CORRUPTION: return status.diverged ? error_text(ERR_CORRUPT) : NULL;
+    case CHECK_DATA_CORRUPTION:
+        return status.diverged ? error_text(ERR_CORRUPT) : NULL;
     case CHECK_LINEARIZABLE_READ:
         if (read != ERR_OK) return error_text(read);
         return status.raft.leader == 0 ? error_text(ERR_NO_LEADER) : NULL;
-    case CHECK_NON_LEARNER: return is_learner(&status) ? "the node is a learner" : NULL;
-    default: return NULL; /* a local read, which this node's store is there for */
+    case CHECK_NON_LEARNER:
+        return is_learner(&status) ? "the node is a learner" : NULL;
+    default:
+        return NULL; /* a local read, which this node's store is there for */
     }
 }
 
@@ -141,8 +143,7 @@ static void reply_checks(struct api *api, const struct api_call *call, enum erro
         buffer_append_string(&body, "ok\n");
     }
     api_reply(api, call, passed ? 200 : 503, API_TEXT,
-              passed ? "X-Content-Type-Options: nosniff\r\n"
-                     : "X-Content-Type-Options: nosniff\r\nRetry-After: 1\r\n",
+              passed ? "X-Content-Type-Options: nosniff\r\n" : "X-Content-Type-Options: nosniff\r\nRetry-After: 1\r\n",
               buffer_bytes(&body), out);
     buffer_free(&body);
 }

@@ -1,6 +1,6 @@
 /*
- * metrics.c - /metrics in Prometheus' text format 0.0.4. Names are etcd's where it has the figure, so that its dashboards and
- * alerts work; what only Coracle has begins with coracle_.
+ * metrics.c - /metrics in Prometheus' text format 0.0.4. Names are etcd's where it has the figure, so that its
+ * dashboards and alerts work; what only Coracle has begins with coracle_.
  */
 #include <inttypes.h>
 
@@ -62,17 +62,21 @@ static void histogram(struct buffer *out, const char *name, const char *help, co
 static void write_consensus(struct buffer *out, const struct replica_status *status)
 {
     const struct raft_status *raft = &status->raft;
-    describe(out, "etcd_server_id", "gauge", "Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID.");
+    describe(out, "etcd_server_id", "gauge",
+             "Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID.");
     buffer_append_format(out, "etcd_server_id{server_id=\"%" PRIx64 "\"} 1\n", status->self);
-    describe(out, "etcd_server_version", "gauge", "Which version is running. 1 for 'server_version' label with current version.");
+    describe(out, "etcd_server_version", "gauge",
+             "Which version is running. 1 for 'server_version' label with current version.");
     buffer_append_string(out, "etcd_server_version{server_version=\"3.7.0\"} 1\n");
-    gauge(out, "etcd_server_has_leader", "Whether or not a leader exists. 1 is existence, 0 is not.", raft->leader != 0);
+    gauge(out, "etcd_server_has_leader", "Whether or not a leader exists. 1 is existence, 0 is not.",
+          raft->leader != 0);
     gauge(out, "etcd_server_is_leader", "Whether or not this member is a leader. 1 if is, 0 otherwise.",
           raft->role == RAFT_LEADER);
     counter(out, "etcd_server_leader_changes_seen_total", "The number of leader changes seen.", status->leader_changes);
     gauge(out, "etcd_server_proposals_committed_total", "The total number of consensus proposals committed.",
           raft->commit);
-    gauge(out, "etcd_server_proposals_applied_total", "The total number of consensus proposals applied.", raft->applied);
+    gauge(out, "etcd_server_proposals_applied_total", "The total number of consensus proposals applied.",
+          raft->applied);
     gauge(out, "etcd_server_proposals_pending", "The current number of pending proposals.", status->proposals_pending);
     counter(out, "etcd_server_proposals_failed_total", "The total number of failed proposals seen.",
             status->proposals_failed);
@@ -141,7 +145,8 @@ static void write_network(struct buffer *out, const struct api_host *host)
         buffer_append_format(out, "%s{To=\"%" PRIx64 "\"} %d\n", reachable, host->peers[i].id,
                              host->peers[i].reachable ? 1 : 0);
     }
-    counter(out, "etcd_network_peer_sent_bytes_total", "The total number of bytes sent to peers.", host->peer_bytes_sent);
+    counter(out, "etcd_network_peer_sent_bytes_total", "The total number of bytes sent to peers.",
+            host->peer_bytes_sent);
     counter(out, "etcd_network_peer_received_bytes_total", "The total number of bytes received from peers.",
             host->peer_bytes_received);
     counter(out, "etcd_network_client_grpc_sent_bytes_total", "The total number of bytes sent to clients.",

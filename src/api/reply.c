@@ -15,17 +15,25 @@ void api_reply(struct api *api, const struct api_call *call, int status, const c
 static const char *advice_of(enum error error)
 {
     switch (error) {
-    case ERR_BAD_REQUEST: return "; see RFC 9112 for what an HTTP/1.1 request looks like";
-    case ERR_HEADERS_TOO_LARGE: return ": 16384 bytes and 100 fields";
-    case ERR_LENGTH_REQUIRED: return ", or Transfer-Encoding: chunked";
-    case ERR_UNSUPPORTED: return "; HTTP/1.0 and HTTP/1.1 are, and the transfer coding chunked";
+    case ERR_BAD_REQUEST:
+        return "; see RFC 9112 for what an HTTP/1.1 request looks like";
+    case ERR_HEADERS_TOO_LARGE:
+        return ": 16384 bytes and 100 fields";
+    case ERR_LENGTH_REQUIRED:
+        return ", or Transfer-Encoding: chunked";
+    case ERR_UNSUPPORTED:
+        return "; HTTP/1.0 and HTTP/1.1 are, and the transfer coding chunked";
     case ERR_TOO_MANY:
     case ERR_NOT_READY:
-    case ERR_NO_LEADER: return "; try again in a moment, or ask another node";
-    case ERR_SHUTTING_DOWN: return "; ask another node";
+    case ERR_NO_LEADER:
+        return "; try again in a moment, or ask another node";
+    case ERR_SHUTTING_DOWN:
+        return "; ask another node";
     case ERR_TIMEOUT:
-    case ERR_LEADER_CHANGED: return "; read the key back to see whether a write happened";
-    default: return "";
+    case ERR_LEADER_CHANGED:
+        return "; read the key back to see whether a write happened";
+    default:
+        return "";
     }
 }
 

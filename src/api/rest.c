@@ -299,8 +299,12 @@ void api_data_finish(struct api *api, struct api_call *call, const struct replic
         return;
     }
     switch (call->route & API_ROUTE_MASK) {
-    case API_ROUTE_GET: reply_get(api, call, out); break;
-    case API_ROUTE_PUT: reply_revision(call, "{\"revision\":", result->revision, out); break;
+    case API_ROUTE_GET:
+        reply_get(api, call, out);
+        break;
+    case API_ROUTE_PUT:
+        reply_revision(call, "{\"revision\":", result->revision, out);
+        break;
     default:
         reply_revision(call, result->existed ? "{\"deleted\":true,\"revision\":" : "{\"deleted\":false,\"revision\":",
                        result->revision, out);

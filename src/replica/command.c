@@ -71,12 +71,15 @@ void command_set_identity(struct entry *entry, member_id origin, uint64_t incarn
 static bool makes_sense(const struct command *command)
 {
     switch (command->kind) {
-    case COMMAND_PUT: return command->key.size > 0;
-    case COMMAND_DELETE: return command->key.size > 0 && command->value.size == 0 && command->argument == 0;
+    case COMMAND_PUT:
+        return command->key.size > 0;
+    case COMMAND_DELETE:
+        return command->key.size > 0 && command->value.size == 0 && command->argument == 0;
     case COMMAND_COMPACT:
         return command->key.size == 0 && command->value.size == 0 && command->argument > 0 &&
                command->argument <= INT64_MAX;
-    default: return false;
+    default:
+        return false;
     }
 }
 

@@ -27,7 +27,7 @@
 
 struct peer_greeting {
     uint32_t version_min, version_max;
-    uint64_t cluster_id;     /* 0: being founded, or wiped */
+    uint64_t cluster_id; /* 0: being founded, or wiped */
     member_id member;
     char node_id[NODE_ID_BYTES_MAX + 1];
     uint64_t incarnation;
@@ -49,14 +49,15 @@ enum peer_frame_kind { PEER_FRAME_GREETING = 1, PEER_FRAME_MESSAGE = 2 };
  */
 struct peer_frame {
     enum peer_frame_kind kind;
-    struct bytes message;  /* protobuf */
-    struct bytes trailer;  /* entries or chunk */
+    struct bytes message; /* protobuf */
+    struct bytes trailer; /* entries or chunk */
 };
 enum error peer_frame_next(struct bytes bytes, struct peer_frame *out, size_t *frame_bytes);
 
 /* ERR_BAD_FRAME; strings that are too long are an error too. */
 enum error peer_greeting_decode(const struct peer_frame *frame, struct peer_greeting *out);
-/* Entries are new, one allocation each; peer_message_release frees them. `data` is a view into the frame. ERR_BAD_FRAME. */
+/* Entries are new, one allocation each; peer_message_release frees them. `data` is a view into the frame.
+   ERR_BAD_FRAME. */
 enum error peer_message_decode(const struct peer_frame *frame, struct peer_message *out);
 
 #endif

@@ -48,8 +48,8 @@ struct http1_parser *http1_parser_new(size_t body_bytes_max);
 void http1_parser_free(struct http1_parser *parser);
 
 /*
- * Adds bytes, at most HTTP1_FEED_BYTES_MAX at once. While a request is being answered (http1_parser_next returned it and
- * wasn't called again), at most HTTP1_HEADERS_BYTES_MAX + HTTP1_FEED_BYTES_MAX of further bytes are kept:
+ * Adds bytes, at most HTTP1_FEED_BYTES_MAX at once. While a request is being answered (http1_parser_next returned it
+ * and wasn't called again), at most HTTP1_HEADERS_BYTES_MAX + HTTP1_FEED_BYTES_MAX of further bytes are kept:
  * http1_parser_full tells when the caller must stop reading. It is never full while a request is still coming in.
  */
 void http1_parser_feed(struct http1_parser *parser, struct bytes bytes);

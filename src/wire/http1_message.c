@@ -272,7 +272,8 @@ enum error http1_message_fields(const struct http1_message *message, struct http
             out->host = header->value;
             break;
         case 6:
-            if (http1_equals(header->name, "expect")) out->expect_continue = http1_equals(header->value, "100-continue");
+            if (http1_equals(header->name, "expect"))
+                out->expect_continue = http1_equals(header->value, "100-continue");
             break;
         case 10:
             if (http1_equals(header->name, "connection")) read_connection(header->value, out);
@@ -287,7 +288,8 @@ enum error http1_message_fields(const struct http1_message *message, struct http
             out->coding_count++;
             out->coding = header->value;
             break;
-        default: break;
+        default:
+            break;
         }
     }
     return ERR_OK;
@@ -417,12 +419,21 @@ enum error http1_message_body(struct http1_message *message)
     for (;;) {
         enum error error;
         switch (message->stage) {
-        case HTTP1_STAGE_LENGTH_BODY: return length_body(message);
-        case HTTP1_STAGE_CHUNK_LINE: error = chunk_line(message); break;
-        case HTTP1_STAGE_CHUNK_DATA: error = chunk_data(message); break;
-        case HTTP1_STAGE_CHUNK_END: error = chunk_end(message); break;
-        case HTTP1_STAGE_TRAILERS: return trailers(message);
-        default: CHECK(false);
+        case HTTP1_STAGE_LENGTH_BODY:
+            return length_body(message);
+        case HTTP1_STAGE_CHUNK_LINE:
+            error = chunk_line(message);
+            break;
+        case HTTP1_STAGE_CHUNK_DATA:
+            error = chunk_data(message);
+            break;
+        case HTTP1_STAGE_CHUNK_END:
+            error = chunk_end(message);
+            break;
+        case HTTP1_STAGE_TRAILERS:
+            return trailers(message);
+        default:
+            CHECK(false);
         }
         if (error == ERR_NOT_READY) close_gap(message);
         if (error != ERR_OK) return error;

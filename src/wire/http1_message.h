@@ -42,8 +42,8 @@ struct http1_message {
     size_t at;      /* bytes before it were looked at */
     size_t line_at; /* where the line under way begins, or the next one */
     size_t body_begin, body_end;
-    uint64_t left;  /* body bytes still to come, or those of the chunk */
-    size_t line_bytes; /* of all lines so far, towards HTTP1_HEADERS_BYTES_MAX */
+    uint64_t left;       /* body bytes still to come, or those of the chunk */
+    size_t line_bytes;   /* of all lines so far, towards HTTP1_HEADERS_BYTES_MAX */
     struct bytes target; /* of the request line; moved along with the headers */
     struct http1_header *headers;
     uint32_t header_count, header_capacity;

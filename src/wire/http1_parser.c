@@ -71,8 +71,8 @@ static enum http1_method method_of(struct bytes name)
         const char *name;
         enum http1_method method;
     } methods[] = {
-        {"GET", HTTP1_GET}, {"POST", HTTP1_POST},     {"DELETE", HTTP1_DELETE},
-        {"PUT", HTTP1_PUT}, {"HEAD", HTTP1_HEAD},     {"OPTIONS", HTTP1_OPTIONS},
+        {"GET", HTTP1_GET}, {"POST", HTTP1_POST}, {"DELETE", HTTP1_DELETE},
+        {"PUT", HTTP1_PUT}, {"HEAD", HTTP1_HEAD}, {"OPTIONS", HTTP1_OPTIONS},
     };
     for (size_t i = 0; i < ARRAY_COUNT(methods); i++) {
         if (bytes_equal(name, bytes_of_string(methods[i].name))) return methods[i].method;
@@ -168,8 +168,10 @@ static bool is_host(struct bytes host)
         case '?':
         case '#':
         case '@':
-        case '\\': return false;
-        default: break;
+        case '\\':
+            return false;
+        default:
+            break;
         }
     }
     return true;

@@ -28,14 +28,22 @@ static size_t plain_run(const uint8_t *at, size_t size)
 static char short_escape(uint8_t byte)
 {
     switch (byte) {
-    case '"': return '"';
-    case '\\': return '\\';
-    case '\b': return 'b';
-    case '\f': return 'f';
-    case '\n': return 'n';
-    case '\r': return 'r';
-    case '\t': return 't';
-    default: return 0;
+    case '"':
+        return '"';
+    case '\\':
+        return '\\';
+    case '\b':
+        return 'b';
+    case '\f':
+        return 'f';
+    case '\n':
+        return 'n';
+    case '\r':
+        return 'r';
+    case '\t':
+        return 't';
+    default:
+        return 0;
     }
 }
 
@@ -123,7 +131,9 @@ static bool within_limits(struct bytes text, size_t depth_max, size_t values_max
             continue;
         }
         switch (byte) {
-        case '"': in_string = true; break;
+        case '"':
+            in_string = true;
+            break;
         case '{':
         case '[':
             values++;
@@ -133,8 +143,11 @@ static bool within_limits(struct bytes text, size_t depth_max, size_t values_max
         case ']':
             if (depth > 0) depth--;
             break;
-        case ',': values++; break;
-        default: break;
+        case ',':
+            values++;
+            break;
+        default:
+            break;
         }
         if (depth > depth_max) {
             if (problem != NULL) buffer_append_format(problem, "the JSON nests deeper than %zu levels", depth_max);
@@ -159,8 +172,8 @@ json_t *json_read_object(struct bytes text, size_t depth_max, size_t values_max,
     json_t *root = json_loadb((const char *)text.data, text.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (root == NULL) {
         if (problem != NULL) {
-            buffer_append_format(problem, "the body is not valid JSON: line %d, column %d: %s", error.line, error.column,
-                                 error.text);
+            buffer_append_format(problem, "the body is not valid JSON: line %d, column %d: %s", error.line,
+                                 error.column, error.text);
         }
         return NULL;
     }

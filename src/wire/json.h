@@ -19,8 +19,8 @@
 #define JSON_VALUES_MAX_DEFAULT 256u
 
 /*
- * Reads an object. NULL when `text` isn't one or is above a limit; then *problem, if not NULL, has a sentence appended that says what
- * is wrong and where, to be shown to the client. The result is the caller's (json_decref).
+ * Reads an object. NULL when `text` isn't one or is above a limit; then a sentence is appended to *problem, if that
+ * isn't NULL, which says to the client what is wrong and where. The result is the caller's (json_decref).
  */
 json_t *json_read_object(struct bytes text, size_t depth_max, size_t values_max, struct buffer *problem);
 

@@ -31,7 +31,8 @@ static const char *metrics(void)
 {
     fixture_ask(&fixture, "GET /metrics", NULL);
     assert_int_equal(fixture_status(&fixture), 200);
-    assert_non_null(strstr((const char *)fixture.out.data, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert_non_null(
+        strstr((const char *)fixture.out.data, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     return fixture_body(&fixture);
 }
 
@@ -109,13 +110,25 @@ static void test_names_of_etcd(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "etcd_server_has_leader", "etcd_server_is_leader", "etcd_server_leader_changes_seen_total",
-        "etcd_server_proposals_committed_total", "etcd_server_proposals_applied_total", "etcd_server_proposals_pending",
-        "etcd_server_proposals_failed_total", "etcd_disk_wal_fsync_duration_seconds",
-        "etcd_network_peer_round_trip_time_seconds", "etcd_network_client_grpc_received_bytes_total",
-        "etcd_network_client_grpc_sent_bytes_total", "etcd_network_peer_sent_bytes_total",
-        "etcd_network_peer_received_bytes_total", "etcd_mvcc_db_total_size_in_bytes", "etcd_debugging_mvcc_keys_total",
-        "process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds", "process_max_fds",
+        "etcd_server_has_leader",
+        "etcd_server_is_leader",
+        "etcd_server_leader_changes_seen_total",
+        "etcd_server_proposals_committed_total",
+        "etcd_server_proposals_applied_total",
+        "etcd_server_proposals_pending",
+        "etcd_server_proposals_failed_total",
+        "etcd_disk_wal_fsync_duration_seconds",
+        "etcd_network_peer_round_trip_time_seconds",
+        "etcd_network_client_grpc_received_bytes_total",
+        "etcd_network_client_grpc_sent_bytes_total",
+        "etcd_network_peer_sent_bytes_total",
+        "etcd_network_peer_received_bytes_total",
+        "etcd_mvcc_db_total_size_in_bytes",
+        "etcd_debugging_mvcc_keys_total",
+        "process_resident_memory_bytes",
+        "process_cpu_seconds_total",
+        "process_open_fds",
+        "process_max_fds",
         "process_start_time_seconds",
     };
     const char *text = metrics();

@@ -79,8 +79,9 @@ static void test_put_get_delete(void **state)
 static void test_whole_answers(void **state)
 {
     (void)state;
-    assert_string_equal(fixture_ask(&fixture, "POST /v1/data", "{\"k\":\"a\",\"v\":\"1\"}"),
-                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{\"revision\":2}");
+    assert_string_equal(
+        fixture_ask(&fixture, "POST /v1/data", "{\"k\":\"a\",\"v\":\"1\"}"),
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{\"revision\":2}");
     assert_string_equal(fixture_ask(&fixture, "GET /v1/data/a", NULL),
                         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n"
                         "{\"k\":\"a\",\"v\":\"1\"}");
@@ -88,9 +89,10 @@ static void test_whole_answers(void **state)
                         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n");
     assert_string_equal(fixture_ask(&fixture, "HEAD /v1/data/b", NULL),
                         "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 63\r\n\r\n");
-    assert_string_equal(fixture_send(&fixture, bytes_of_string("GET /v1/data/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")),
-                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n"
-                        "Connection: close\r\n\r\n{\"k\":\"a\",\"v\":\"1\"}");
+    assert_string_equal(
+        fixture_send(&fixture, bytes_of_string("GET /v1/data/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")),
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n"
+        "Connection: close\r\n\r\n{\"k\":\"a\",\"v\":\"1\"}");
 }
 
 static void test_keys_in_paths(void **state)
@@ -101,11 +103,21 @@ static void test_keys_in_paths(void **state)
         const char *key;
         const char *shown;
     } samples[] = {
-        {"a/b", "a/b", "a/b"},         {"a%2Fb", "a/b", "a/b"},      {"/", "/", "/"},
-        {"a//b/", "a//b/", "a//b/"},   {"..", "..", ".."},           {"a%20b", "a b", "a b"},
-        {"a+b", "a+b", "a+b"},         {"%22", "\"", "\\\""},        {"%5c", "\\", "\\\\"},
-        {"%0A", "\n", "\\n"},          {"%c3%A4", "\xc3\xa4", "\xc3\xa4"}, {"\xc3\xa4", "\xc3\xa4", "\xc3\xa4"},
-        {"%25", "%", "%"},             {"%3F", "?", "?"},            {"a:b@c;d=e,f", "a:b@c;d=e,f", "a:b@c;d=e,f"},
+        {"a/b", "a/b", "a/b"},
+        {"a%2Fb", "a/b", "a/b"},
+        {"/", "/", "/"},
+        {"a//b/", "a//b/", "a//b/"},
+        {"..", "..", ".."},
+        {"a%20b", "a b", "a b"},
+        {"a+b", "a+b", "a+b"},
+        {"%22", "\"", "\\\""},
+        {"%5c", "\\", "\\\\"},
+        {"%0A", "\n", "\\n"},
+        {"%c3%A4", "\xc3\xa4", "\xc3\xa4"},
+        {"\xc3\xa4", "\xc3\xa4", "\xc3\xa4"},
+        {"%25", "%", "%"},
+        {"%3F", "?", "?"},
+        {"a:b@c;d=e,f", "a:b@c;d=e,f", "a:b@c;d=e,f"},
     };
     for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
         fixture_put(&fixture, bytes_of_string(samples[i].key), bytes_of_string("x"));
@@ -215,7 +227,8 @@ static void test_bad_bodies(void **state)
 
 /* ---- limits ---- */
 
-static const char *put_of(struct buffer *request, const char *key_name, size_t key_bytes, const char *value_name, size_t value_bytes)
+static const char *put_of(struct buffer *request, const char *key_name, size_t key_bytes, const char *value_name,
+                          size_t value_bytes)
 {
     struct buffer body = {0};
     buffer_append_format(&body, "{\"%s\":\"", key_name);
@@ -261,9 +274,11 @@ static void test_limits(void **state)
     fixture.parser = http1_parser_new(8u << 20);
     put_of(&request, "k", STORE_KEY_BYTES_MAX, "v", ENTRY_PAYLOAD_BYTES_MAX);
     assert_int_equal(fixture_status(&fixture), 413);
-    put_of(&request, "k", STORE_KEY_BYTES_MAX, "v", ENTRY_PAYLOAD_BYTES_MAX - COMMAND_HEADER_BYTES - STORE_KEY_BYTES_MAX);
+    put_of(&request, "k", STORE_KEY_BYTES_MAX, "v",
+           ENTRY_PAYLOAD_BYTES_MAX - COMMAND_HEADER_BYTES - STORE_KEY_BYTES_MAX);
     assert_int_equal(fixture_status(&fixture), 200);
-    put_of(&request, "k", STORE_KEY_BYTES_MAX, "v", ENTRY_PAYLOAD_BYTES_MAX - COMMAND_HEADER_BYTES - STORE_KEY_BYTES_MAX + 1);
+    put_of(&request, "k", STORE_KEY_BYTES_MAX, "v",
+           ENTRY_PAYLOAD_BYTES_MAX - COMMAND_HEADER_BYTES - STORE_KEY_BYTES_MAX + 1);
     assert_int_equal(fixture_status(&fixture), 413);
     buffer_free(&request);
 }
@@ -343,7 +358,8 @@ static void append_percent_encoded(struct buffer *out, struct bytes key, struct 
     }
 }
 
-static void append_field(struct buffer *out, const char *plain, const char *base64, struct bytes bytes, struct random *random)
+static void append_field(struct buffer *out, const char *plain, const char *base64, struct bytes bytes,
+                         struct random *random)
 {
     bool as_base64 = json_string_bytes(bytes) == 0 || random_chance(random, 300);
     buffer_append_format(out, "\"%s\":", as_base64 ? base64 : plain);

@@ -30,14 +30,34 @@ static void test_unknown_paths(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "GET /",          "GET /v1",          "GET /v1/",       "GET /v1/dat",      "GET /v1/database", "POST /v1/data2",
-        "GET /v2/data/a", "GET /V1/data/a",   "GET /v1//data/a", "GET /health/",    "GET /healthz",     "GET /livezz",
-        "GET /readyz2",   "GET /livez/bogus", "GET /readyz/x",  "GET /metrics/",    "GET /version/1",   "GET /v1/cluster/",
-        "DELETE /",       "OPTIONS *",        "GET /%76ersion", "GET /livez/linearizable_read", "GET /favicon.ico",
+        "GET /",
+        "GET /v1",
+        "GET /v1/",
+        "GET /v1/dat",
+        "GET /v1/database",
+        "POST /v1/data2",
+        "GET /v2/data/a",
+        "GET /V1/data/a",
+        "GET /v1//data/a",
+        "GET /health/",
+        "GET /healthz",
+        "GET /livezz",
+        "GET /readyz2",
+        "GET /livez/bogus",
+        "GET /readyz/x",
+        "GET /metrics/",
+        "GET /version/1",
+        "GET /v1/cluster/",
+        "DELETE /",
+        "OPTIONS *",
+        "GET /%76ersion",
+        "GET /livez/linearizable_read",
+        "GET /favicon.ico",
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         const char *answer = fixture_ask(&fixture, lines[i], "");
-        if (fixture_status(&fixture) != 404 || strstr(answer, "\"no_route\"") == NULL) fail_msg("%s: %s", lines[i], answer);
+        if (fixture_status(&fixture) != 404 || strstr(answer, "\"no_route\"") == NULL)
+            fail_msg("%s: %s", lines[i], answer);
     }
     fixture_ask(&fixture, "POST /nowhere", "{}");
     assert_int_equal(fixture_status(&fixture), 404);
@@ -50,9 +70,15 @@ static void test_bad_methods(void **state)
         const char *path;
         const char *allow;
     } paths[] = {
-        {"/v1/data", "POST"},          {"/v1/data/a", "GET, HEAD, DELETE"}, {"/v1/cluster", "GET, HEAD"},
-        {"/health", "GET, HEAD"},      {"/livez", "GET, HEAD"},             {"/readyz", "GET, HEAD"},
-        {"/version", "GET, HEAD"},     {"/metrics", "GET, HEAD"},           {"/livez/serializable_read", "GET, HEAD"},
+        {"/v1/data", "POST"},
+        {"/v1/data/a", "GET, HEAD, DELETE"},
+        {"/v1/cluster", "GET, HEAD"},
+        {"/health", "GET, HEAD"},
+        {"/livez", "GET, HEAD"},
+        {"/readyz", "GET, HEAD"},
+        {"/version", "GET, HEAD"},
+        {"/metrics", "GET, HEAD"},
+        {"/livez/serializable_read", "GET, HEAD"},
     };
     static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "get"};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
@@ -80,8 +106,8 @@ static void test_bad_methods(void **state)
 static void test_head(void **state)
 {
     (void)state;
-    static const char *const paths[] = {"/v1/data/a", "/v1/data/none", "/v1/cluster", "/health", "/livez?verbose", "/readyz", "/version",
-                                        "/metrics", "/nothing"};
+    static const char *const paths[] = {"/v1/data/a", "/v1/data/none", "/v1/cluster", "/health", "/livez?verbose",
+                                        "/readyz",    "/version",      "/metrics",    "/nothing"};
     fixture_put(&fixture, bytes_of_string("a"), bytes_of_string("1"));
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         struct buffer line = {0}, get = {0};
@@ -113,9 +139,10 @@ static void test_before_recovery(void **state)
         const char *line;
         int status;
     } samples[] = {
-        {"GET /version", 200},  {"GET /livez", 200},       {"GET /livez?verbose", 200}, {"GET /readyz", 503},
-        {"GET /health", 503},   {"GET /v1/cluster", 503},  {"GET /metrics", 503},       {"GET /v1/data/a", 503},
-        {"GET /health?serializable=true", 503},            {"GET /nothing", 404},       {"PUT /metrics", 405},
+        {"GET /version", 200}, {"GET /livez", 200},     {"GET /livez?verbose", 200},
+        {"GET /readyz", 503},  {"GET /health", 503},    {"GET /v1/cluster", 503},
+        {"GET /metrics", 503}, {"GET /v1/data/a", 503}, {"GET /health?serializable=true", 503},
+        {"GET /nothing", 404}, {"PUT /metrics", 405},
     };
     for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
         fixture_ask(&fixture, samples[i].line, "");
@@ -130,14 +157,16 @@ static void test_version(void **state)
 {
     (void)state;
     fixture_ask(&fixture, "GET /version", NULL);
-    assert_string_equal(fixture_body(&fixture),
-                        "{\"etcdserver\":\"3.7.0\",\"etcdcluster\":\"3.7.0\",\"storage\":\"3.7.0\",\"coracle\":\"1.2.3\"}");
+    assert_string_equal(
+        fixture_body(&fixture),
+        "{\"etcdserver\":\"3.7.0\",\"etcdcluster\":\"3.7.0\",\"storage\":\"3.7.0\",\"coracle\":\"1.2.3\"}");
 }
 
 static void test_refuse(void **state)
 {
     (void)state;
-    static const enum error errors[] = {ERR_BAD_REQUEST, ERR_HEADERS_TOO_LARGE, ERR_TOO_LARGE, ERR_LENGTH_REQUIRED, ERR_UNSUPPORTED, ERR_SLOW_CLIENT};
+    static const enum error errors[] = {ERR_BAD_REQUEST,     ERR_HEADERS_TOO_LARGE, ERR_TOO_LARGE,
+                                        ERR_LENGTH_REQUIRED, ERR_UNSUPPORTED,       ERR_SLOW_CLIENT};
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
         struct buffer out = {0};
         api_refuse(errors[i], &out);

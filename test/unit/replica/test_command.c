@@ -175,7 +175,8 @@ static void test_damaged(void **state)
         assert_int_equal(decode_copy(payload, sizeof payload), ERR_DAMAGED);
     }
     set_payload(payload, COMMAND_PUT, 1, 0);
-    for (size_t size = 0; size < COMMAND_HEADER_BYTES; size++) assert_int_equal(decode_copy(payload, size), ERR_DAMAGED);
+    for (size_t size = 0; size < COMMAND_HEADER_BYTES; size++)
+        assert_int_equal(decode_copy(payload, size), ERR_DAMAGED);
     assert_int_equal(decode_copy(payload, COMMAND_HEADER_BYTES), ERR_DAMAGED);
     assert_int_equal(decode_copy(payload, COMMAND_HEADER_BYTES + 1), ERR_OK);
 }
@@ -214,9 +215,14 @@ static void test_random_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_put),     cmocka_unit_test(test_bytes),        cmocka_unit_test(test_delete_and_compact),
-        cmocka_unit_test(test_put_room), cmocka_unit_test(test_largest),     cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_key_too_long), cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_put),
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_delete_and_compact),
+        cmocka_unit_test(test_put_room),
+        cmocka_unit_test(test_largest),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_key_too_long),
+        cmocka_unit_test(test_random_bytes),
     };
     return cmocka_run_group_tests_name("command", tests, NULL, NULL);
 }

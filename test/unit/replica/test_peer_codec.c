@@ -13,7 +13,8 @@
 #include "replica/command.h"
 
 /* Looks at a copy of the bytes that ends where its allocation ends, and decodes what is there. */
-static enum error receive(struct bytes bytes, struct peer_message *message, struct peer_greeting *greeting, struct buffer *copy)
+static enum error receive(struct bytes bytes, struct peer_message *message, struct peer_greeting *greeting,
+                          struct buffer *copy)
 {
     buffer_clear(copy);
     buffer_append(copy, bytes.data, bytes.size);
@@ -22,7 +23,8 @@ static enum error receive(struct bytes bytes, struct peer_message *message, stru
     enum error error = peer_frame_next(buffer_bytes(copy), &frame, &frame_bytes);
     if (error != ERR_OK) return error;
     assert_true(frame_bytes <= bytes.size);
-    return frame.kind == PEER_FRAME_GREETING ? peer_greeting_decode(&frame, greeting) : peer_message_decode(&frame, message);
+    return frame.kind == PEER_FRAME_GREETING ? peer_greeting_decode(&frame, greeting)
+                                             : peer_message_decode(&frame, message);
 }
 
 /* ---- greetings ---- */
@@ -101,7 +103,11 @@ static void test_greeting_refused(void **state)
         size_t size;
         enum error error;
     } samples[] = {
-        {5, NODE_ID_BYTES_MAX, ERR_OK}, {5, NODE_ID_BYTES_MAX + 1, ERR_BAD_FRAME}, {9, 31, ERR_OK}, {9, 32, ERR_BAD_FRAME}, {5, 127, ERR_BAD_FRAME},
+        {5, NODE_ID_BYTES_MAX, ERR_OK},
+        {5, NODE_ID_BYTES_MAX + 1, ERR_BAD_FRAME},
+        {9, 31, ERR_OK},
+        {9, 32, ERR_BAD_FRAME},
+        {5, 127, ERR_BAD_FRAME},
         {15, 100, ERR_OK}, /* a field of a later version */
     };
     for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
@@ -159,12 +165,15 @@ static struct peer_message random_message(struct random *random, struct bytes da
         message.offset = random_value(random) >> 1;
         message.total = message.offset + message.data.size + random_below(random, 2) * 100;
     }
-    uint32_t count = message.type == PEER_FORWARD ? 1 : message.type == PEER_APPEND ? (uint32_t)random_below(random, 6) : 0;
+    uint32_t count = message.type == PEER_FORWARD  ? 1
+                     : message.type == PEER_APPEND ? (uint32_t)random_below(random, 6)
+                                                   : 0;
     if (count > 0) message.entries = mem_alloc(count * sizeof(struct entry *));
     for (uint32_t i = 0; i < count; i++) {
-        struct entry *entry = random_chance(random, 200) && message.type == PEER_APPEND
-                                  ? entry_new(ENTRY_EMPTY, 0)
-                                  : command_put(bytes_of_string("key"), bytes_of(data.data, random_below(random, data.size + 1)), i);
+        struct entry *entry =
+            random_chance(random, 200) && message.type == PEER_APPEND
+                ? entry_new(ENTRY_EMPTY, 0)
+                : command_put(bytes_of_string("key"), bytes_of(data.data, random_below(random, data.size + 1)), i);
         entry_seal(entry, random_value(random), random_value(random), (uint32_t)random_u64(random));
         message.entries[message.entry_count++] = entry;
     }
@@ -231,13 +240,13 @@ static void test_bytes(void **state)
 {
     (void)state;
     static const uint8_t expected[] = {
-        27,   0,    0,    0,    0, 0, 0, 0,    27, 0, 0, 0, 2, 0, 0, 0, /* size, crc (below), protobuf bytes, kind */
-        0x08, 5,                                                         /* type */
-        0x11, 1,    0,    0,    0, 0, 0, 0,    0,                        /* from, fixed */
-        0x19, 2,    0,    0,    0, 0, 0, 0,    0,                        /* to */
-        0x20, 0xac, 0x02,                                                /* term 300 */
-        0x28, 1,                                                         /* index */
-        0x70, 9,                                                         /* context: 14 */
+        27,   0,    0,    0, 0, 0, 0, 0, 27, 0, 0, 0, 2, 0, 0, 0, /* size, crc (below), protobuf bytes, kind */
+        0x08, 5,                                                  /* type */
+        0x11, 1,    0,    0, 0, 0, 0, 0, 0,                       /* from, fixed */
+        0x19, 2,    0,    0, 0, 0, 0, 0, 0,                       /* to */
+        0x20, 0xac, 0x02,                                         /* term 300 */
+        0x28, 1,                                                  /* index */
+        0x70, 9,                                                  /* context: 14 */
     };
     struct peer_message message = {.type = PEER_APPEND, .from = 1, .to = 2, .term = 300, .index = 1, .context = 9};
     struct buffer out = {0};
@@ -283,7 +292,8 @@ static void test_frames_in_a_row(void **state)
 static struct buffer sample_frame(void)
 {
     struct entry *entry = command_put(bytes_of_string("key"), bytes_of_string("value"), 0);
-    struct peer_message message = {.type = PEER_APPEND, .from = 1, .to = 2, .term = 3, .entries = &entry, .entry_count = 1};
+    struct peer_message message = {
+        .type = PEER_APPEND, .from = 1, .to = 2, .term = 3, .entries = &entry, .entry_count = 1};
     struct buffer out = {0};
     peer_message_encode(&message, &out);
     entry_unref(entry);
@@ -299,7 +309,8 @@ static void test_truncated(void **state)
         buffer_append(&copy, frame.data, size);
         struct peer_frame out;
         size_t frame_bytes = 99;
-        assert_int_equal(peer_frame_next(buffer_bytes(&copy), &out, &frame_bytes), size < frame.size ? ERR_NOT_READY : ERR_OK);
+        assert_int_equal(peer_frame_next(buffer_bytes(&copy), &out, &frame_bytes),
+                         size < frame.size ? ERR_NOT_READY : ERR_OK);
         assert_int_equal(frame_bytes, size < 8 ? 0 : frame.size);
         buffer_free(&copy);
     }
@@ -327,7 +338,8 @@ static void test_garbled(void **state)
 static void test_other_protocols(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n", "\x16\x03\x01\x02", "SSH-2.0-x\r\n", "\xff\xff\xff\xff"};
+    static const char *const texts[] = {"GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n", "\x16\x03\x01\x02",
+                                        "SSH-2.0-x\r\n", "\xff\xff\xff\xff"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct peer_frame frame;
         size_t frame_bytes;
@@ -370,7 +382,8 @@ static void test_headers_refused(void **state)
     }
 }
 
-static struct bytes message_frame(struct buffer *frame, uint64_t type, uint64_t entry_count, const char *more, size_t more_size, struct bytes trailer)
+static struct bytes message_frame(struct buffer *frame, uint64_t type, uint64_t entry_count, const char *more,
+                                  size_t more_size, struct bytes trailer)
 {
     struct buffer protobuf = {0};
     buffer_append_byte(&protobuf, 0x08);
@@ -397,8 +410,10 @@ static void test_senseless_messages(void **state)
     struct entry *empty = entry_new(ENTRY_EMPTY, 0);
     buffer_append(&records, put->record, put->record_bytes);
     buffer_append(&records, put->record, put->record_bytes);
-    struct bytes none = bytes_of(NULL, 0), one = bytes_of(records.data, put->record_bytes), two = buffer_bytes(&records);
-    struct bytes cut = bytes_of(records.data, put->record_bytes + 31), no_command = bytes_of(empty->record, empty->record_bytes);
+    struct bytes none = bytes_of(NULL, 0), one = bytes_of(records.data, put->record_bytes),
+                 two = buffer_bytes(&records);
+    struct bytes cut = bytes_of(records.data, put->record_bytes + 31),
+                 no_command = bytes_of(empty->record, empty->record_bytes);
     struct buffer bad_type = {0}, too_long = {0};
     buffer_append(&bad_type, put->record, put->record_bytes);
     bad_type.data[24] = 99;
@@ -453,25 +468,30 @@ static void test_senseless_messages(void **state)
         size_t size;
         enum error error;
     } chunks[] = {
-        {"\x90\x01\x05\x98\x01\x0a", 6, ERR_OK},        /* 5 and 10: just fits */
-        {"\x90\x01\x06\x98\x01\x0a", 6, ERR_BAD_FRAME}, /* 6 and 10 */
-        {"\x90\x01\x0b\x98\x01\x0a", 6, ERR_BAD_FRAME}, /* begins behind the end */
+        {"\x90\x01\x05\x98\x01\x0a", 6, ERR_OK},                                             /* 5 and 10: just fits */
+        {"\x90\x01\x06\x98\x01\x0a", 6, ERR_BAD_FRAME},                                      /* 6 and 10 */
+        {"\x90\x01\x0b\x98\x01\x0a", 6, ERR_BAD_FRAME},                                      /* begins behind the end */
         {"\x90\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x98\x01\x0a", 15, ERR_BAD_FRAME}, /* 2^64 - 1 */
     };
     for (size_t i = 0; i < sizeof chunks / sizeof chunks[0]; i++) {
-        struct bytes bytes = message_frame(&frame, PEER_SNAPSHOT, 0, chunks[i].fields, chunks[i].size, bytes_of_string("12345"));
+        struct bytes bytes =
+            message_frame(&frame, PEER_SNAPSHOT, 0, chunks[i].fields, chunks[i].size, bytes_of_string("12345"));
         struct peer_message message;
         assert_int_equal(receive(bytes, &message, NULL, &copy), chunks[i].error);
     }
     /* A reason that is no error; 11 is a varint. */
     struct peer_message message;
     const char reason[2] = {0x58, ERROR_COUNT};
-    assert_int_equal(receive(message_frame(&frame, PEER_FORWARD_REPLY, 0, reason, 2, none), &message, NULL, &copy), ERR_BAD_FRAME);
+    assert_int_equal(receive(message_frame(&frame, PEER_FORWARD_REPLY, 0, reason, 2, none), &message, NULL, &copy),
+                     ERR_BAD_FRAME);
     const char last_reason[2] = {0x58, ERROR_COUNT - 1};
-    assert_int_equal(receive(message_frame(&frame, PEER_FORWARD_REPLY, 0, last_reason, 2, none), &message, NULL, &copy), ERR_OK);
+    assert_int_equal(receive(message_frame(&frame, PEER_FORWARD_REPLY, 0, last_reason, 2, none), &message, NULL, &copy),
+                     ERR_OK);
     /* Protobuf that is none, and fields that a later version may add. */
-    assert_int_equal(receive(message_frame(&frame, PEER_VOTE, 0, "\x20", 1, none), &message, NULL, &copy), ERR_BAD_FRAME);
-    assert_int_equal(receive(message_frame(&frame, PEER_VOTE, 0, "\xfa\x07\x02hi", 5, none), &message, NULL, &copy), ERR_OK);
+    assert_int_equal(receive(message_frame(&frame, PEER_VOTE, 0, "\x20", 1, none), &message, NULL, &copy),
+                     ERR_BAD_FRAME);
+    assert_int_equal(receive(message_frame(&frame, PEER_VOTE, 0, "\xfa\x07\x02hi", 5, none), &message, NULL, &copy),
+                     ERR_OK);
 
     entry_unref(put);
     entry_unref(empty);
@@ -516,16 +536,11 @@ static void test_random_contents(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greeting),
-        cmocka_unit_test(test_greeting_refused),
-        cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_frames_in_a_row),
-        cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_garbled),
-        cmocka_unit_test(test_other_protocols),
-        cmocka_unit_test(test_headers_refused),
-        cmocka_unit_test(test_senseless_messages),
+        cmocka_unit_test(test_greeting),        cmocka_unit_test(test_greeting_refused),
+        cmocka_unit_test(test_messages),        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_frames_in_a_row), cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_garbled),         cmocka_unit_test(test_other_protocols),
+        cmocka_unit_test(test_headers_refused), cmocka_unit_test(test_senseless_messages),
         cmocka_unit_test(test_random_contents),
     };
     return cmocka_run_group_tests_name("peer_codec", tests, NULL, NULL);

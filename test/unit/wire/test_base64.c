@@ -48,8 +48,8 @@ static void test_refused(void **state)
         assert_int_equal(base64_decoded_bytes(bytes_of_string(bad_length[i])), SIZE_MAX);
     }
     static const char *const bad_text[] = {
-        "Zg=a", "Z===", "====", "=AAA", "AA=A", "A=AA", "Zg==Zg==", "Zm9=", "Zh==", "Zm8 ", " Zm8", "Zm\n8",
-        "Zm-_", "Zm9\x80", "Zm9\0", "ZZZ\xff", "@AAA", "[AAA", "`AAA", "{AAA", ":AAA", ".AAA", "*AAA", ",AAA",
+        "Zg=a", "Z===",    "====",  "=AAA",    "AA=A", "A=AA", "Zg==Zg==", "Zm9=", "Zh==", "Zm8 ", " Zm8", "Zm\n8",
+        "Zm-_", "Zm9\x80", "Zm9\0", "ZZZ\xff", "@AAA", "[AAA", "`AAA",     "{AAA", ":AAA", ".AAA", "*AAA", ",AAA",
     };
     for (size_t i = 0; i < sizeof bad_text / sizeof bad_text[0]; i++) {
         struct bytes text = bytes_of(bad_text[i], i < 12 && strlen(bad_text[i]) == 8 ? 8 : 4);
@@ -117,8 +117,10 @@ static void test_writes_no_more(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors),    cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_every_byte_everywhere), cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_every_byte_everywhere),
+        cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_writes_no_more),
     };
     return cmocka_run_group_tests_name("base64", tests, NULL, NULL);

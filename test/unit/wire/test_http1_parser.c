@@ -92,7 +92,10 @@ struct script {
     const char *expected;
     enum error error;
 };
-#define SCRIPT(input, expected, error) {input, sizeof(input) - 1, expected, error}
+#define SCRIPT(input, expected, error)                                                                                 \
+    {                                                                                                                  \
+        input, sizeof(input) - 1, expected, error                                                                      \
+    }
 #define TAKEN(input, expected) SCRIPT(input, expected, ERR_NOT_READY)
 #define REFUSED(input, error) SCRIPT(input, "", error)
 
@@ -162,7 +165,7 @@ static void test_request_lines(void **state)
         REFUSED("GET http:///a HTTP/1.1\r\n" H "\r\n", ERR_BAD_REQUEST),
         REFUSED("GET ftp://h/a HTTP/1.1\r\n" H "\r\n", ERR_BAD_REQUEST),
         REFUSED("CONNECT h:80 HTTP/1.1\r\n" H "\r\n", ERR_BAD_REQUEST),
-        REFUSED("\x16\x03\x01", ERR_BAD_REQUEST),   /* TLS */
+        REFUSED("\x16\x03\x01", ERR_BAD_REQUEST), /* TLS */
         REFUSED("\x80", ERR_BAD_REQUEST),
         REFUSED("\0", ERR_BAD_REQUEST),
     };
@@ -222,8 +225,8 @@ static void test_content_length(void **state)
         TAKEN("GET / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n\r\n", "GET / Host=h Content-Length=2 body=\r\n\n"),
         TAKEN("POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\nx", "POST / Content-Length=1 close body=x\n"),
         TAKEN("POST / HTTP/1.1\r\n" H "Content-Length: 4\r\n\r\nabc", ""), /* says more than comes */
-        SCRIPT("POST / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n!!\x02 rest", "POST / Host=h Content-Length=2 body=!!\n",
-               ERR_BAD_REQUEST), /* more comes than it says */
+        SCRIPT("POST / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n!!\x02 rest",
+               "POST / Host=h Content-Length=2 body=!!\n", ERR_BAD_REQUEST), /* more comes than it says */
         REFUSED("POST / HTTP/1.1\r\n" H "Content-Length: 3\r\nContent-Length: 3\r\n\r\n", ERR_BAD_REQUEST),
         REFUSED("POST / HTTP/1.1\r\n" H "Content-Length: 3\r\nContent-Length: 4\r\n\r\n", ERR_BAD_REQUEST),
         REFUSED("POST / HTTP/1.1\r\n" H "Content-Length: 3, 3\r\n\r\n", ERR_BAD_REQUEST),
@@ -300,17 +303,23 @@ static void test_smuggling(void **state)
 {
     (void)state;
     static const struct script scripts[] = {
-        REFUSED("POST / HTTP/1.1\r\n" H "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ERR_BAD_REQUEST),
-        REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", ERR_BAD_REQUEST),
-        REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", ERR_BAD_REQUEST),
-        REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n", ERR_BAD_REQUEST),
+        REFUSED("POST / HTTP/1.1\r\n" H "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                ERR_BAD_REQUEST),
+        REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+                ERR_BAD_REQUEST),
+        REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                ERR_BAD_REQUEST),
+        REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n",
+                ERR_BAD_REQUEST),
         REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n", ERR_UNSUPPORTED),
         REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, identity\r\n\r\n", ERR_UNSUPPORTED),
         REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\n\r\n", ERR_UNSUPPORTED),
         REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n", ERR_UNSUPPORTED),
         REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked;q=1\r\n\r\n", ERR_UNSUPPORTED),
         REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding:\r\n\r\n", ERR_UNSUPPORTED),
-        REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: \x0b" "chunked\r\n\r\n", ERR_BAD_REQUEST),
+        REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding: \x0b"
+                "chunked\r\n\r\n",
+                ERR_BAD_REQUEST),
         REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding : chunked\r\n\r\n", ERR_BAD_REQUEST),
         REFUSED("POST / HTTP/1.1\r\n" H "Transfer-Encoding\r\n: chunked\r\n\r\n", ERR_BAD_REQUEST),
         REFUSED("POST / HTTP/1.1\r\n" H "X: y\rTransfer-Encoding: chunked\r\n\r\n", ERR_BAD_REQUEST),
@@ -357,7 +366,11 @@ static void assert_ends(struct bytes input, size_t request_count, enum error exp
     random_seed(&random, 5);
     for (int way = 0; way < 3; way++) {
         struct buffer out = {0};
-        enum error error = feed_in_pieces(input, way == 0 ? input.size : way == 1 ? 1 : 700, way == 2 ? &random : NULL, &out);
+        enum error error = feed_in_pieces(input,
+                                          way == 0   ? input.size
+                                          : way == 1 ? 1
+                                                     : 700,
+                                          way == 2 ? &random : NULL, &out);
         size_t count = 0;
         for (size_t i = 0; i < out.size; i++) count += out.data[i] == '\n';
         assert_int_equal(error, expected);
@@ -408,13 +421,15 @@ static void test_trailers_and_extensions_limit(void **state)
     (void)state;
     struct buffer out = {0};
     buffer_append_string(&out, CHUNKED "0\r\n");
-    while (out.size < HTTP1_HEADERS_BYTES_MAX) buffer_append_string(&out, "Trailer: 0123456789012345678901234567890123456789\r\n");
+    while (out.size < HTTP1_HEADERS_BYTES_MAX)
+        buffer_append_string(&out, "Trailer: 0123456789012345678901234567890123456789\r\n");
     buffer_append_string(&out, "\r\n");
     assert_ends(buffer_bytes(&out), 0, ERR_HEADERS_TOO_LARGE);
 
     buffer_clear(&out);
     buffer_append_string(&out, CHUNKED);
-    for (int i = 0; i < 400; i++) buffer_append_string(&out, "1;name=0123456789012345678901234567890123456789\r\nx\r\n");
+    for (int i = 0; i < 400; i++)
+        buffer_append_string(&out, "1;name=0123456789012345678901234567890123456789\r\nx\r\n");
     buffer_append_string(&out, "0\r\n\r\n");
     assert_ends(buffer_bytes(&out), 0, ERR_HEADERS_TOO_LARGE);
 
@@ -724,7 +739,8 @@ static void test_random_streams(void **state)
         enum error expected = feed_in_pieces(buffer_bytes(&stream), stream.size, NULL, &whole);
         for (int way = 0; way < 3; way++) {
             struct buffer pieces = {0};
-            enum error error = feed_in_pieces(buffer_bytes(&stream), way == 0 ? 1 : 30, way == 0 ? NULL : &random, &pieces);
+            enum error error =
+                feed_in_pieces(buffer_bytes(&stream), way == 0 ? 1 : 30, way == 0 ? NULL : &random, &pieces);
             assert_int_equal(error, expected);
             assert_true(bytes_equal(buffer_bytes(&whole), buffer_bytes(&pieces)));
             buffer_free(&pieces);

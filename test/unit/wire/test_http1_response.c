@@ -117,9 +117,17 @@ static void test_read_refused(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "\r\n", "HTTP/1.1\r\n", "HTTP/2.0 200 OK\r\n", "HTTP/1.1 20 OK\r\n", "HTTP/1.1 2000 OK\r\n",
-        "HTTP/1.1  200 OK\r\n", "HTTP/1.1 abc OK\r\n", "HTTP/1.1 099 X\r\n", "http/1.1 200 OK\r\n",
-        "HTTP/1.1 200 OK\n", "HTTP/1.x 200 OK\r\n",
+        "\r\n",
+        "HTTP/1.1\r\n",
+        "HTTP/2.0 200 OK\r\n",
+        "HTTP/1.1 20 OK\r\n",
+        "HTTP/1.1 2000 OK\r\n",
+        "HTTP/1.1  200 OK\r\n",
+        "HTTP/1.1 abc OK\r\n",
+        "HTTP/1.1 099 X\r\n",
+        "http/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\n",
+        "HTTP/1.x 200 OK\r\n",
         "HTTP/1.1 200 OK\r\n\r\n", /* only the end of the connection would end it */
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",

@@ -30,7 +30,8 @@ static void test_percent_decode(void **state)
     assert_decodes("%25", "%", 1);
     assert_decodes("%2541", "%41", 3); /* decoded once, not again */
     assert_decodes("\xc3\xa4", "\xc3\xa4", 2);
-    static const char *const bad[] = {"%", "%4", "a%", "a%4", "%zz", "%4z", "%z4", "%%41", "%-1", "% 1", "%+1", "ab%2", "%\xc3\xa4"};
+    static const char *const bad[] = {"%",    "%4",  "a%",  "a%4", "%zz",  "%4z",      "%z4",
+                                      "%%41", "%-1", "% 1", "%+1", "ab%2", "%\xc3\xa4"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct buffer out = {0};
         if (http1_percent_decode(bytes_of_string(bad[i]), &out)) fail_msg("%s was taken", bad[i]);

@@ -32,8 +32,14 @@ static void test_write_string(void **state)
     assert_written(bytes_of_string("say \"hi\" \\ bye"), "\"say \\\"hi\\\" \\\\ bye\"");
     assert_written(bytes_of_string("\b\f\n\r\t"), "\"\\b\\f\\n\\r\\t\"");
     assert_written(bytes_of("\0\x01\x1f\x7f", 4), "\"\\u0000\\u0001\\u001f\x7f\"");
-    assert_written(bytes_of_string("gr\xc3\xb6\xc3\x9f" "e \xf0\x9f\x98\x80"), "\"gr\xc3\xb6\xc3\x9f" "e \xf0\x9f\x98\x80\"");
-    assert_written(bytes_of_string("a\xff" "b"), "\"a\xef\xbf\xbd" "b\"");
+    assert_written(bytes_of_string("gr\xc3\xb6\xc3\x9f"
+                                   "e \xf0\x9f\x98\x80"),
+                   "\"gr\xc3\xb6\xc3\x9f"
+                   "e \xf0\x9f\x98\x80\"");
+    assert_written(bytes_of_string("a\xff"
+                                   "b"),
+                   "\"a\xef\xbf\xbd"
+                   "b\"");
     assert_written(bytes_of_string("\xe2\x82"), "\"\xef\xbf\xbd\xef\xbf\xbd\"");
 }
 
@@ -192,7 +198,8 @@ static void test_plain(void **state)
     (void)state;
     struct json_plain_member members[2];
     size_t count;
-    assert_true(json_read_plain(bytes_of_string(" { \"k\" :\r\n\"a b\" ,\t\"v\":\"\xc3\xa4\" } \n"), members, 2, &count));
+    assert_true(
+        json_read_plain(bytes_of_string(" { \"k\" :\r\n\"a b\" ,\t\"v\":\"\xc3\xa4\" } \n"), members, 2, &count));
     assert_int_equal(count, 2);
     assert_true(bytes_equal(members[0].name, bytes_of_string("k")));
     assert_true(bytes_equal(members[0].value, bytes_of_string("a b")));
@@ -208,8 +215,8 @@ static void test_plain(void **state)
 
     /* Good JSON that isn't plain, or is more than there is room for. */
     static const char *const others[] = {
-        "{\"k\":\"a\\n\"}",      "{\"\\u006b\":\"a\"}", "{\"k\":1}",   "{\"k\":null}", "{\"k\":{}}", "{\"k\":[\"a\"]}", "[]",
-        "{\"a\":\"\",\"b\":\"\",\"c\":\"\"}",
+        "{\"k\":\"a\\n\"}", "{\"\\u006b\":\"a\"}", "{\"k\":1}", "{\"k\":null}",
+        "{\"k\":{}}",       "{\"k\":[\"a\"]}",     "[]",        "{\"a\":\"\",\"b\":\"\",\"c\":\"\"}",
     };
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         assert_false(json_read_plain(bytes_of_string(others[i]), members, 2, &count));
@@ -279,10 +286,14 @@ int main(void)
 {
     json_object_seed(1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write_string),       cmocka_unit_test(test_write_every_place),
-        cmocka_unit_test(test_write_then_jansson), cmocka_unit_test(test_read_refused),
-        cmocka_unit_test(test_read_limits),        cmocka_unit_test(test_read_nul),
-        cmocka_unit_test(test_plain),              cmocka_unit_test(test_plain_agrees),
+        cmocka_unit_test(test_write_string),
+        cmocka_unit_test(test_write_every_place),
+        cmocka_unit_test(test_write_then_jansson),
+        cmocka_unit_test(test_read_refused),
+        cmocka_unit_test(test_read_limits),
+        cmocka_unit_test(test_read_nul),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_plain_agrees),
     };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);
 }

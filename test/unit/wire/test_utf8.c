@@ -14,8 +14,14 @@ struct sample {
     size_t size;
     bool valid;
 };
-#define GOOD(text) {text, sizeof(text) - 1, true}
-#define BAD(text) {text, sizeof(text) - 1, false}
+#define GOOD(text)                                                                                                     \
+    {                                                                                                                  \
+        text, sizeof(text) - 1, true                                                                                   \
+    }
+#define BAD(text)                                                                                                      \
+    {                                                                                                                  \
+        text, sizeof(text) - 1, false                                                                                  \
+    }
 
 static const struct sample samples[] = {
     GOOD(""),
@@ -31,18 +37,19 @@ static const struct sample samples[] = {
     GOOD("\xef\xbf\xbf"),     /* U+FFFF */
     GOOD("\xf0\x90\x80\x80"), /* U+10000 */
     GOOD("\xf4\x8f\xbf\xbf"), /* U+10FFFF */
-    GOOD("12345678\xc3\xa4" "12345678"),
-    BAD("\x80"),             /* a continuation alone */
+    GOOD("12345678\xc3\xa4"
+         "12345678"),
+    BAD("\x80"), /* a continuation alone */
     BAD("\xbf"),
-    BAD("\xc0\x80"),         /* overlong NUL */
+    BAD("\xc0\x80"), /* overlong NUL */
     BAD("\xc1\xbf"),
-    BAD("\xc2"),             /* cut */
+    BAD("\xc2"), /* cut */
     BAD("\xc2\x41"),
     BAD("\xc2\xc2"),
-    BAD("\xe0\x9f\xbf"),     /* overlong U+07FF */
+    BAD("\xe0\x9f\xbf"), /* overlong U+07FF */
     BAD("\xe0\xa0"),
-    BAD("\xed\xa0\x80"),     /* U+D800 */
-    BAD("\xed\xbf\xbf"),     /* U+DFFF */
+    BAD("\xed\xa0\x80"), /* U+D800 */
+    BAD("\xed\xbf\xbf"), /* U+DFFF */
     BAD("\xe1\x80\x41"),
     BAD("\xf0\x8f\xbf\xbf"), /* overlong U+FFFF */
     BAD("\xf0\x90\x80"),
@@ -50,7 +57,8 @@ static const struct sample samples[] = {
     BAD("\xf5\x80\x80\x80"),
     BAD("\xff"),
     BAD("\xfe"),
-    BAD("12345678\xff" "12345678"),
+    BAD("12345678\xff"
+        "12345678"),
     BAD("1234567\xc3"),
 };
 
@@ -114,7 +122,8 @@ static void test_random_texts(void **state)
     for (int round = 0; round < 20000; round++) {
         uint8_t text[64];
         size_t size = 0;
-        while (size < 48) size += encode((uint32_t)random_below(&random, random_chance(&random, 500) ? 128 : 0xd800), text + size);
+        while (size < 48)
+            size += encode((uint32_t)random_below(&random, random_chance(&random, 500) ? 128 : 0xd800), text + size);
         if (random_chance(&random, 500)) text[random_below(&random, size)] = (uint8_t)random_u64(&random);
         bool expected = true;
         for (size_t at = 0; at < size && expected;) {

@@ -74,7 +74,10 @@ static int find_nodes(const struct bench_options *options, struct nodes *out)
         exit_code = remote_fail(&options->remote, &answer);
     } else if (strcmp(options->target, "leader") == 0) {
         for (uint32_t i = 0; i < view.member_count; i++) {
-            if (view.members[i].leads) add_node(out, view.members[i].node_id, view.members[i].api_address);
+            const struct member_view *member = &view.members[i];
+            /* An address that just worked is better than one that the cluster uses among itself. */
+            bool answered = strcmp(member->node_id, view.node_id) == 0;
+            if (member->leads) add_node(out, member->node_id, answered ? answer.endpoint : member->api_address);
         }
         if (out->count == 0) exit_code = cli_fail(CLI_FAILED, "%s knows no leader", answer.endpoint);
         for (uint32_t i = 0; i < view.member_count; i++) {
@@ -85,7 +88,8 @@ static int find_nodes(const struct bench_options *options, struct nodes *out)
         out->count = client_endpoints_parse(options->remote.endpoints, out->endpoints, &ignored);
         buffer_free(&ignored);
         for (uint32_t i = 0; i < out->count; i++) {
-            snprintf(out->names[i], sizeof out->names[i], "%.56s:%u", out->endpoints[i].host, out->endpoints[i].port);
+            const struct client_endpoint endpoint = out->endpoints[i];
+            snprintf(out->names[i], sizeof out->names[i], "%.56s:%u", endpoint.host, endpoint.port);
         }
     }
     remote_answer_free(&answer);

@@ -124,7 +124,9 @@ static void answered(void *user, const struct client_response *response)
     answer->status = response->status;
     buffer_clear(&answer->body);
     buffer_append(&answer->body, response->body.data, response->body.size);
-    snprintf(answer->endpoint, sizeof answer->endpoint, "%s:%u", response->endpoint->host, response->endpoint->port);
+    bool v6 = strchr(response->endpoint->host, ':') != NULL;
+    snprintf(answer->endpoint, sizeof answer->endpoint, "%s%s%s:%u", v6 ? "[" : "", response->endpoint->host, v6 ? "]" : "",
+             response->endpoint->port);
     call->remote->pending_count--;
 }
 

@@ -41,7 +41,7 @@ struct remote_answer {
     enum error error;   /* as client_response.error */
     int status;
     struct buffer body;
-    char endpoint[ADDRESS_BYTES_MAX + 8];
+    char endpoint[ADDRESS_BYTES_MAX + 16];
 };
 void remote_answer_free(struct remote_answer *answer);
 

@@ -16,6 +16,8 @@
 
 /* Descriptors that are no client's: files, peers, the loop's own. */
 #define OTHER_FILES_COUNT 128u
+/* Fewer connections than this are worth a warning, unless they were asked for. */
+#define CONNECTIONS_ADVISED_COUNT 10000u
 /* Below this, an ordinary load may be killed for want of memory. */
 #define MEMORY_BYTES_ADVISED (128u * 1024 * 1024)
 /* Of a container's memory, what clients' connections may take unless the configuration says otherwise. */
@@ -128,14 +130,16 @@ static enum error stop_logging(void *user, char *text)
 static void respect_open_files_limit(struct context *context)
 {
     struct drive_config *drive = &context->drive_config;
+    bool chosen = context->config->values[SETTING_MAX_CONNECTIONS].source != CONFIG_DEFAULT;
     uint64_t limit = os_raise_open_files_limit();
     if (limit >= (uint64_t)drive->connections_max + OTHER_FILES_COUNT) return;
     uint64_t room = limit > 2 * OTHER_FILES_COUNT ? limit - OTHER_FILES_COUNT : limit / 2;
+    uint64_t wanted = chosen ? drive->connections_max : CONNECTIONS_ADVISED_COUNT;
+    drive->connections_max = (uint32_t)room;
+    if (room >= wanted) return;
     log_warn(context->logger, "limit of open files is low",
              "limit=%llu wanted=%llu connections=%llu remedy=raise RLIMIT_NOFILE (ulimit -n), or lower max_connections",
-             (unsigned long long)limit, (unsigned long long)drive->connections_max + OTHER_FILES_COUNT,
-             (unsigned long long)room);
-    drive->connections_max = (uint32_t)room;
+             (unsigned long long)limit, (unsigned long long)wanted + OTHER_FILES_COUNT, (unsigned long long)room);
 }
 
 static void respect_memory_limit(struct context *context)

@@ -179,7 +179,9 @@ static void consider_as(struct nearest *nearest, const char *candidate, const ch
 static struct nearest nearest_to(const char *name, size_t size)
 {
     /* Farther away than a third of its letters, a name is another word rather than a slip. */
-    return (struct nearest){.name = name, .size = size, .best_distance = (unsigned)(size / 3 < 2 ? 2 : size / 3) + 1};
+    size_t limit = size / 3 < 2 ? 2 : size / 3;
+    if (limit >= size) limit = size > 0 ? size - 1 : 0;
+    return (struct nearest){.name = name, .size = size, .best_distance = (unsigned)limit + 1};
 }
 
 /* Writes the field's name the way a flag is written. */

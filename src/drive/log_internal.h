@@ -27,7 +27,6 @@ struct log_segment {
     uint64_t number;
     uint64_t size_bytes;
     uint64_t used_bytes;
-    raft_index first_index; /* as its header says; 0: that can't be read */
     bool damaged;           /* to be set aside instead of removed */
     struct log_batch_ref *batches; /* first indexes ascend, over all segments; an entry is in the last that can have it */
     uint32_t batch_count, batch_capacity;
@@ -56,7 +55,8 @@ struct log_chore {
     /* The run's: */
     const char *directory;
     char *path;        /* of the spare */
-    uint8_t *zeros;    /* LOG_FILL_BYTES */
+    uint8_t *zeros;
+    size_t zeros_bytes;
     uint64_t offset;
     size_t bytes;
     uint64_t room_needed;
@@ -153,8 +153,8 @@ void log_index_add(struct log_manager *manager, struct log_segment *segment, raf
                    uint64_t file_bytes);
 /* Drops all batches that begin at or after the index. */
 void log_index_cut(struct log_manager *manager, raft_index first_index);
-/* The first entry that can be read back; last_index + 1 if none. */
-raft_index log_index_first(const struct log_manager *manager);
+/* The first entry that the segments from this one on (by its place in the list) hold; last_index + 1 if none. */
+raft_index log_index_first(const struct log_manager *manager, uint32_t segment);
 void log_reads_free(struct log_manager *manager);
 
 #endif

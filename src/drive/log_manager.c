@@ -264,6 +264,7 @@ static void fill_done(struct log_manager *manager)
     spare->ready = true;
     mem_free(chore->zeros);
     chore->zeros = NULL;
+    chore->zeros_bytes = 0;
     if (manager->full) log_info(manager->config.logger, "there is room for the log again", "");
     set_full(manager, false);
 }
@@ -342,11 +343,15 @@ static void submit_fill(struct log_manager *manager)
         spare->target_bytes = needed;
         looks_for_room = true;
     }
-    if (chore->zeros == NULL) chore->zeros = mem_alloc_zero(LOG_FILL_BYTES);
     uint64_t left = spare->target_bytes - spare->filled_bytes;
     chore->path = log_segment_path(manager, spare->number);
     chore->offset = spare->filled_bytes;
     chore->bytes = left < LOG_FILL_BYTES ? (size_t)left : LOG_FILL_BYTES;
+    if (chore->zeros_bytes < chore->bytes) {
+        mem_free(chore->zeros);
+        chore->zeros = mem_alloc_zero(chore->bytes);
+        chore->zeros_bytes = chore->bytes;
+    }
     chore->begins = chore->offset == 0;
     chore->ends = chore->bytes == left;
     chore->room_needed = looks_for_room ? left : 0;
@@ -373,7 +378,6 @@ static void submit_reset(struct log_manager *manager)
 
     struct log_segment *segment = log_add_segment(manager, spare.number);
     segment->size_bytes = spare.filled_bytes;
-    segment->first_index = header.first_index;
     chore->path = log_segment_path(manager, spare.number);
     chore->metadata = (struct log_metadata){
         .log_id = manager->log_id, .first_segment = spare.number, .last_segment = spare.number};
@@ -471,7 +475,6 @@ static void write_done(struct disk_job *job)
     if (write->begins_segment) {
         struct log_segment *segment = log_add_segment(manager, write->header.number);
         segment->size_bytes = write->header.size_bytes;
-        segment->first_index = first_index;
         manager->roll = false;
         write->file_bytes += LOG_SEGMENT_HEADER_BYTES;
         log_info(manager->config.logger, "log segment begins", "number=%llu first_index=%llu bytes=%llu",
@@ -600,22 +603,21 @@ void log_manager_reset(struct log_manager *manager, raft_index index, raft_term 
 
 raft_index log_manager_remove_before(struct log_manager *manager, raft_index index, uint64_t tail_bytes)
 {
+    /* What an uncertain log owes is to be seen until the next segment's header says it. */
+    bool evidence = manager->owed && manager->roll;
     uint64_t used = 0;
     for (uint32_t i = 0; i < manager->segment_count; i++) used += manager->segments[i].used_bytes;
     uint32_t count = 0;
-    /* A segment whose header can't be read goes with the one before it. */
-    for (uint32_t i = 0, next = 1; next < manager->segment_count; next++) {
-        if (manager->segments[next].first_index == 0) continue;
-        if (manager->segments[next].first_index > index + 1) break;
-        for (; i < next; i++) used -= manager->segments[i].used_bytes;
-        if (used < tail_bytes) break;
+    for (uint32_t next = 1; next < manager->segment_count && !evidence; next++) {
+        used -= manager->segments[next - 1].used_bytes;
+        if (used < tail_bytes || log_index_first(manager, next) > index + 1) break;
         count = next;
     }
     if (count > 0 && !manager->failed && !manager->resetting) {
         doom_segments(manager, count);
         step_chores(manager);
     }
-    return log_index_first(manager);
+    return log_index_first(manager, 0);
 }
 
 bool log_manager_idle(const struct log_manager *manager)

@@ -29,9 +29,9 @@ void log_index_cut(struct log_manager *manager, raft_index first_index)
     }
 }
 
-raft_index log_index_first(const struct log_manager *manager)
+raft_index log_index_first(const struct log_manager *manager, uint32_t segment)
 {
-    for (uint32_t i = 0; i < manager->segment_count; i++) {
+    for (uint32_t i = segment; i < manager->segment_count; i++) {
         if (manager->segments[i].batch_count > 0) return manager->segments[i].batches[0].first_index;
     }
     return manager->last_index + 1;

@@ -11,7 +11,6 @@ struct found_file {
     uint64_t size_bytes;
     bool untouched;         /* all zero */
     bool damaged;
-    raft_index first_index; /* of the header; 0: none that can be read */
 };
 
 struct recovery {
@@ -23,6 +22,7 @@ struct recovery {
     bool metadata_lost;       /* missing or damaged */
     char metadata_text[DISK_TEXT_BYTES];
     struct log_scan *scan;
+    uint8_t *slice;           /* RECOVER_SLICE_BYTES, aligned */
     const struct log_manager_sink *sink;
     void *sink_user;
     char *text;
@@ -120,29 +120,23 @@ static enum error read_file(struct recovery *recovery, struct found_file *found,
         disk_close(disk, file);
         return ERR_OK;
     }
-    uint8_t *data = mem_alloc_aligned(DISK_ALIGNMENT, RECOVER_SLICE_BYTES);
     uint64_t offset = 0;
     while (error == ERR_OK && offset < found->size_bytes) {
         size_t got;
-        error = disk_read(disk, file, offset, data, RECOVER_SLICE_BYTES, &got);
+        error = disk_read(disk, file, offset, recovery->slice, RECOVER_SLICE_BYTES, &got);
         if (error != ERR_OK || got == 0) break;
-        slice(recovery, found, offset, data, got);
+        slice(recovery, found, offset, recovery->slice, got);
         offset += got;
     }
     disk_close(disk, file);
-    mem_free(data);
     return disk_failed(recovery, error);
 }
 
 static void scan_slice(struct recovery *recovery, struct found_file *found, uint64_t offset, const uint8_t *data,
                        size_t size)
 {
-    if (offset == 0 && size >= LOG_BLOCK_BYTES) {
-        struct log_segment_header header;
-        bool good = log_segment_header_decode(data, &header) == ERR_OK && header.number == found->number &&
-                    header.log_id == recovery->manager->log_id;
-        if (good) found->first_index = header.first_index;
-    }
+    (void)found;
+    (void)offset;
     log_scan_feed(recovery->scan, data, size);
     take_batches(recovery);
 }
@@ -161,9 +155,6 @@ static enum error scan_files(struct recovery *recovery)
         found->untouched = log_scan_segment_untouched(recovery->scan);
         struct log_segment *segment = &recovery->manager->segments[recovery->manager->segment_count - 1];
         segment->size_bytes = found->size_bytes;
-        segment->first_index = found->first_index;
-        /* A first batch whose header was torn off it. */
-        if (segment->first_index == 0 && segment->batch_count > 0) segment->first_index = segment->batches[0].first_index;
     }
     return ERR_OK;
 }
@@ -374,7 +365,6 @@ static enum error begin_segment(struct recovery *recovery, const struct log_scan
     if (error != ERR_OK) return disk_failed(recovery, error);
     struct log_segment *segment = log_add_segment(manager, header.number);
     segment->size_bytes = header.size_bytes;
-    segment->first_index = header.first_index;
     segment->used_bytes = LOG_SEGMENT_HEADER_BYTES;
     manager->spare = (struct log_spare){0};
     manager->roll = false;
@@ -485,6 +475,7 @@ enum error log_manager_recover(struct log_manager *manager, uint64_t log_id, boo
         .disk = manager->config.disk,
         .fresh = fresh,
         .scan = log_scan_new(log_id, base_index, base_term, base_chain),
+        .slice = mem_alloc_aligned(DISK_ALIGNMENT, RECOVER_SLICE_BYTES),
         .sink = sink,
         .sink_user = sink_user,
         .text = text,
@@ -493,6 +484,7 @@ enum error log_manager_recover(struct log_manager *manager, uint64_t log_id, boo
     };
     enum error error = recover(&recovery, result);
     log_scan_free(recovery.scan);
+    mem_free(recovery.slice);
     mem_free(recovery.files);
     if (error != ERR_OK) return error;
     log_line(manager->config.logger, result->outcome == LOG_UNCERTAIN ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO,

@@ -54,6 +54,7 @@ void replica_snapshot_end(struct replica *replica)
     if (!replica->snapshot_active) return;
     store_snapshot_end(replica->store, &replica->snapshot_writer);
     replica->snapshot_active = false;
+    replica->compaction_pending = true; /* what the pin held back */
     buffer_free(&replica->snapshot_scratch);
     buffer_free(&replica->snapshot_sessions);
 }

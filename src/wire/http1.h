@@ -18,7 +18,9 @@
 #include "base/bytes.h"
 #include "base/error.h"
 
-#define HTTP1_HEADERS_BYTES_MAX (16u * 1024) /* request line, headers and trailers together */
+/* A key of 64 KiB in the path, each byte percent-encoded, and what is around it. */
+#define HTTP1_REQUEST_LINE_BYTES_MAX (208u * 1024)
+#define HTTP1_HEADERS_BYTES_MAX (16u * 1024) /* headers and trailers together */
 #define HTTP1_HEADER_COUNT_MAX 100u
 
 enum http1_method { HTTP1_GET, HTTP1_HEAD, HTTP1_POST, HTTP1_PUT, HTTP1_DELETE, HTTP1_OPTIONS, HTTP1_OTHER };

@@ -191,6 +191,11 @@ static enum error whole_line(struct http1_message *message, size_t bytes_max, st
     return ERR_OK;
 }
 
+enum error http1_message_start_line(struct http1_message *message, size_t bytes_max, struct bytes *line)
+{
+    return whole_line(message, bytes_max, line);
+}
+
 enum error http1_message_line(struct http1_message *message, struct bytes *line)
 {
     enum error error = whole_line(message, HTTP1_HEADERS_BYTES_MAX - message->line_bytes, line);

@@ -43,7 +43,7 @@ struct http1_message {
     size_t line_at; /* where the line under way begins, or the next one */
     size_t body_begin, body_end;
     uint64_t left;       /* body bytes still to come, or those of the chunk */
-    size_t line_bytes;   /* of all lines so far, towards HTTP1_HEADERS_BYTES_MAX */
+    size_t line_bytes;   /* of all header lines so far, towards HTTP1_HEADERS_BYTES_MAX */
     struct bytes target; /* of the request line; moved along with the headers */
     struct http1_header *headers;
     uint32_t header_count, header_capacity;
@@ -66,7 +66,9 @@ void http1_message_begin_next(struct http1_message *message);
 /* Forgets the lines read so far: the message begins after them. */
 void http1_message_skip_lines(struct http1_message *message);
 
-/* The next line without its CRLF. ERR_NOT_READY, ERR_HEADERS_TOO_LARGE, ERR_BAD_REQUEST. */
+/* The next line without its CRLF, of at most `bytes_max` bytes with it. ERR_NOT_READY, ERR_HEADERS_TOO_LARGE, ERR_BAD_REQUEST. */
+enum error http1_message_start_line(struct http1_message *message, size_t bytes_max, struct bytes *line);
+/* The same, within what HTTP1_HEADERS_BYTES_MAX leaves. */
 enum error http1_message_line(struct http1_message *message, struct bytes *line);
 
 /* Reads header lines; ERR_OK once the empty line was read. */

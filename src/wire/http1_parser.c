@@ -217,7 +217,7 @@ static enum error read_start(struct http1_parser *parser)
             if (first != '\r' && !http1_is_token(bytes_of(&first, 1))) return ERR_BAD_REQUEST;
         }
         struct bytes line;
-        enum error error = http1_message_line(message, &line);
+        enum error error = http1_message_start_line(message, HTTP1_REQUEST_LINE_BYTES_MAX, &line);
         if (error != ERR_OK) return error;
         if (line.size > 0) return read_request_line(parser, line);
         /* RFC 9112 §2.2: one empty line before the request is forgiven. */

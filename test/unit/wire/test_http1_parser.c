@@ -354,8 +354,10 @@ static void test_pipelined(void **state)
 static struct buffer request_of(size_t header_bytes)
 {
     struct buffer out = {0};
-    buffer_append_string(&out, "GET / HTTP/1.1\r\n" H "X: ");
-    while (out.size < header_bytes - 4) buffer_append_byte(&out, 'x');
+    buffer_append_string(&out, "GET / HTTP/1.1\r\n");
+    size_t line_bytes = out.size;
+    buffer_append_string(&out, H "X: ");
+    while (out.size - line_bytes < header_bytes - 4) buffer_append_byte(&out, 'x');
     buffer_append_string(&out, "\r\n\r\n");
     return out;
 }
@@ -397,10 +399,26 @@ static void test_header_bytes_limit(void **state)
 
     /* A line without an end is refused when it is too long, not kept. */
     struct buffer endless = {0};
-    while (endless.size <= HTTP1_HEADERS_BYTES_MAX) buffer_append_byte(&endless, 'A');
-    assert_ends(bytes_of(endless.data, HTTP1_HEADERS_BYTES_MAX), 0, ERR_NOT_READY);
+    while (endless.size <= HTTP1_REQUEST_LINE_BYTES_MAX) buffer_append_byte(&endless, 'A');
+    assert_ends(bytes_of(endless.data, HTTP1_REQUEST_LINE_BYTES_MAX), 0, ERR_NOT_READY);
     assert_ends(buffer_bytes(&endless), 0, ERR_HEADERS_TOO_LARGE);
     buffer_free(&endless);
+}
+
+/* The largest key, each byte percent-encoded, must be reachable; and the headers keep their own limit beside it. */
+static void test_request_line_limit(void **state)
+{
+    (void)state;
+    for (size_t extra = 0; extra <= 1; extra++) {
+        struct buffer out = {0};
+        buffer_append_string(&out, "GET /");
+        while (out.size < HTTP1_REQUEST_LINE_BYTES_MAX - 11 + extra) buffer_append_byte(&out, 'k');
+        buffer_append_string(&out, " HTTP/1.1\r\n" H "X: ");
+        for (size_t i = 0; i < HTTP1_HEADERS_BYTES_MAX / 2; i++) buffer_append_byte(&out, 'x');
+        buffer_append_string(&out, "\r\n\r\n");
+        assert_ends(buffer_bytes(&out), 1 - extra, extra == 0 ? ERR_NOT_READY : ERR_HEADERS_TOO_LARGE);
+        buffer_free(&out);
+    }
 }
 
 static void test_header_count_limit(void **state)
@@ -764,6 +782,7 @@ int main(void)
         cmocka_unit_test(test_smuggling),
         cmocka_unit_test(test_pipelined),
         cmocka_unit_test(test_header_bytes_limit),
+        cmocka_unit_test(test_request_line_limit),
         cmocka_unit_test(test_header_count_limit),
         cmocka_unit_test(test_trailers_and_extensions_limit),
         cmocka_unit_test(test_body_limit),

@@ -158,12 +158,17 @@ static void start_event(struct sim_event *event)
 static void turn_ended(void *user, unsigned number)
 {
     struct sim_cluster *cluster = user;
-    if (cluster->nodes[number].state == SIM_NODE_UP) sim_checker_look(&cluster->checker, number);
+    /* Also a turn in which the node ended: it may have acknowledged something before. */
+    if (cluster->nodes[number].state != SIM_NODE_DOWN) sim_checker_look(&cluster->checker, number);
 }
 
 static bool status_of(void *user, unsigned number, struct replica_status *out)
 {
-    return sim_cluster_status(user, number, out);
+    const struct sim_node *node = &((struct sim_cluster *)user)->nodes[number];
+    const struct replica *replica = node->drive == NULL ? NULL : drive_replica(node->drive);
+    if (replica == NULL || node->state == SIM_NODE_DOWN) return false;
+    replica_status(replica, out);
+    return true;
 }
 
 void sim_cluster_init(struct sim_cluster *cluster, struct sim_world *world, struct sim_net *network,

@@ -34,12 +34,6 @@ void replica_status(const struct replica *replica, struct replica_status *out)
     *out = (struct replica_status){0};
 }
 
-const char *raft_role_name(enum raft_role role)
-{
-    (void)role;
-    return "leader";
-}
-
 static double cpu_seconds(void)
 {
     struct timespec now;

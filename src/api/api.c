@@ -69,7 +69,7 @@ static enum api_wait begin_rest(struct api *api, struct api_call *call, const st
     bool health = is(path, "/health");
     bool checks = is_at_or_under(path, "/livez") || is_at_or_under(path, "/readyz");
     if (answer == NULL && !health && !checks) {
-        api_reply_error(api, call, ERR_NO_ROUTE, bytes_of(NULL, 0), out);
+        api_reply_error(call, ERR_NO_ROUTE, bytes_of(NULL, 0), out);
         return API_DONE;
     }
     if (!reads(request)) {
@@ -79,7 +79,7 @@ static enum api_wait begin_rest(struct api *api, struct api_call *call, const st
     if (health) return api_health_begin(api, call, request, out);
     if (checks) return api_checks_begin(api, call, request, out);
     if (api->replica == NULL && answer != api_version) {
-        api_reply_error(api, call, ERR_NOT_READY, bytes_of(NULL, 0), out);
+        api_reply_error(call, ERR_NOT_READY, bytes_of(NULL, 0), out);
         return API_DONE;
     }
     answer(api, call, out);
@@ -92,7 +92,6 @@ enum api_wait api_begin(struct api *api, struct api_call *call, const struct htt
     call->route = API_ROUTE_NONE;
     call->head = request->method == HTTP1_HEAD;
     call->keep_alive = request->keep_alive && !api->host->shutting_down;
-    api->host->requests_total++;
 
     if (has_prefix(request->path, DATA_PATH)) {
         struct bytes rest = bytes_of(request->path.data + strlen(DATA_PATH), request->path.size - strlen(DATA_PATH));
@@ -112,7 +111,7 @@ void api_finish(struct api *api, struct api_call *call, const struct replica_res
         api_data_finish(api, call, result, out);
         break;
     case API_ROUTE_HEALTH:
-        api_health_finish(api, call, result, out);
+        api_health_finish(call, result, out);
         break;
     case API_ROUTE_CHECKS:
         api_checks_finish(api, call, result, out);

@@ -58,7 +58,7 @@ struct api_host {
     uint64_t log_bytes, snapshot_bytes;
     struct api_histogram log_sync, state_sync, apply;
     uint64_t peer_bytes_sent, peer_bytes_received, client_bytes_sent, client_bytes_received;
-    uint64_t requests_total, requests_failed; /* counted by this folder; failed: with a status of 500 or more */
+    uint64_t requests_total, requests_failed;
 };
 
 struct api {

@@ -27,6 +27,20 @@ static const struct raft_peer_status *find_progress(const struct raft_status *ra
     return NULL;
 }
 
+static const char *role_name(enum raft_role role)
+{
+    switch (role) {
+    case RAFT_LEADER:
+        return "leader";
+    case RAFT_CANDIDATE:
+        return "candidate";
+    case RAFT_PRE_CANDIDATE:
+        return "pre-candidate";
+    default:
+        return "follower";
+    }
+}
+
 static void write_text(struct buffer *out, const char *name, const char *text)
 {
     buffer_append_format(out, ",\"%s\":", name);
@@ -84,7 +98,7 @@ static void write_cluster(struct buffer *out, const struct api *api, const struc
     } else {
         buffer_append_string(out, ",\"leader\":null");
     }
-    write_text(out, "role", raft_role_name(raft->role));
+    write_text(out, "role", role_name(raft->role));
     write_number(out, "term", raft->term);
     write_number(out, "commit_index", raft->commit);
     write_number(out, "applied_index", raft->applied);
@@ -111,7 +125,7 @@ void api_cluster(struct api *api, struct api_call *call, struct buffer *out)
     replica_status(api->replica, &status);
     struct buffer body = {0};
     write_cluster(&body, api, &status);
-    api_reply(api, call, 200, API_JSON, "", buffer_bytes(&body), out);
+    api_reply(call, 200, API_JSON, "", buffer_bytes(&body), out);
     buffer_free(&body);
 }
 
@@ -122,6 +136,6 @@ void api_version(struct api *api, struct api_call *call, struct buffer *out)
                                 "\",\"storage\":\"" ETCD_VERSION "\"");
     write_text(&body, "coracle", api->host->version);
     buffer_append_byte(&body, '}');
-    api_reply(api, call, 200, API_JSON, "", buffer_bytes(&body), out);
+    api_reply(call, 200, API_JSON, "", buffer_bytes(&body), out);
     buffer_free(&body);
 }

@@ -31,7 +31,7 @@ void api_version(struct api *api, struct api_call *call, struct buffer *out);
 /* health.c; `path` is from "/livez" or "/readyz" on */
 enum api_wait api_health_begin(struct api *api, struct api_call *call, const struct http1_request *request,
                                struct buffer *out);
-void api_health_finish(struct api *api, struct api_call *call, const struct replica_result *result, struct buffer *out);
+void api_health_finish(struct api_call *call, const struct replica_result *result, struct buffer *out);
 enum api_wait api_checks_begin(struct api *api, struct api_call *call, const struct http1_request *request,
                                struct buffer *out);
 void api_checks_finish(struct api *api, struct api_call *call, const struct replica_result *result, struct buffer *out);

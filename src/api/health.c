@@ -23,14 +23,14 @@ static bool is_excluded(struct bytes query, const char *name)
 
 /* ---- /health ---- */
 
-static void reply_health(struct api *api, const struct api_call *call, const char *reason, struct buffer *out)
+static void reply_health(const struct api_call *call, const char *reason, struct buffer *out)
 {
     bool healthy = reason[0] == 0;
     struct buffer body = {0};
     buffer_append_format(&body, "{\"health\":\"%s\",\"reason\":", healthy ? "true" : "false");
     json_write_string(&body, bytes_of_string(reason));
     buffer_append_byte(&body, '}');
-    api_reply(api, call, healthy ? 200 : 503, API_JSON, healthy ? "" : "Retry-After: 1\r\n", buffer_bytes(&body), out);
+    api_reply(call, healthy ? 200 : 503, API_JSON, healthy ? "" : "Retry-After: 1\r\n", buffer_bytes(&body), out);
     buffer_free(&body);
 }
 
@@ -53,19 +53,19 @@ enum api_wait api_health_begin(struct api *api, struct api_call *call, const str
     bool serializable = bytes_equal(http1_query_parameter(request->query, "serializable"), bytes_of_string("true"));
     const char *problem = health_problem(api, request->query, serializable);
     if (problem[0] != 0 || serializable) {
-        reply_health(api, call, problem, out);
+        reply_health(call, problem, out);
         return API_DONE;
     }
     call->route = API_ROUTE_HEALTH;
     return API_READ;
 }
 
-void api_health_finish(struct api *api, struct api_call *call, const struct replica_result *result, struct buffer *out)
+void api_health_finish(struct api_call *call, const struct replica_result *result, struct buffer *out)
 {
     struct buffer reason = {0};
     if (result->error != ERR_OK) buffer_append_format(&reason, "RANGE ERROR:%s", error_text(result->error));
     buffer_append_byte(&reason, 0);
-    reply_health(api, call, (const char *)reason.data, out);
+    reply_health(call, (const char *)reason.data, out);
     buffer_free(&reason);
 }
 
@@ -142,7 +142,7 @@ static void reply_checks(struct api *api, const struct api_call *call, enum erro
         if ((call->route & ROUTE_VERBOSE) == 0) buffer_clear(&body);
         buffer_append_string(&body, "ok\n");
     }
-    api_reply(api, call, passed ? 200 : 503, API_TEXT,
+    api_reply(call, passed ? 200 : 503, API_TEXT,
               passed ? "X-Content-Type-Options: nosniff\r\n" : "X-Content-Type-Options: nosniff\r\nRetry-After: 1\r\n",
               buffer_bytes(&body), out);
     buffer_free(&body);
@@ -174,7 +174,7 @@ enum api_wait api_checks_begin(struct api *api, struct api_call *call, const str
     bool known;
     uint32_t checks = chosen_checks(request, live ? LIVE_CHECKS : READY_CHECKS, live ? 6 : 7, &known);
     if (!known) {
-        api_reply_error(api, call, ERR_NO_ROUTE, bytes_of(NULL, 0), out);
+        api_reply_error(call, ERR_NO_ROUTE, bytes_of(NULL, 0), out);
         return API_DONE;
     }
     call->route = API_ROUTE_CHECKS | checks << ROUTE_CHECKS_SHIFT | (live ? ROUTE_LIVE : 0);

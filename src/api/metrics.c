@@ -155,8 +155,7 @@ static void write_network(struct buffer *out, const struct api_host *host)
             host->client_bytes_received);
     gauge(out, "coracle_client_connections", "Open connections of clients.", host->open_connections);
     counter(out, "coracle_requests_total", "Requests of clients.", host->requests_total);
-    counter(out, "coracle_requests_failed_total", "Requests answered with a status of 500 or more.",
-            host->requests_failed);
+    counter(out, "coracle_requests_failed_total", "Requests that ended with an error.", host->requests_failed);
 }
 
 static void write_process(struct buffer *out, const struct api_host *host)
@@ -184,6 +183,6 @@ void api_metrics(struct api *api, struct api_call *call, struct buffer *out)
     write_disk(&body, api->host);
     write_network(&body, api->host);
     write_process(&body, api->host);
-    api_reply(api, call, 200, METRICS_TEXT, "", buffer_bytes(&body), out);
+    api_reply(call, 200, METRICS_TEXT, "", buffer_bytes(&body), out);
     buffer_free(&body);
 }

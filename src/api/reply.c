@@ -4,10 +4,9 @@
 
 #define RETRY_AFTER "Retry-After: 1\r\n"
 
-void api_reply(struct api *api, const struct api_call *call, int status, const char *content_type,
-               const char *extra_headers, struct bytes body, struct buffer *out)
+void api_reply(const struct api_call *call, int status, const char *content_type, const char *extra_headers,
+               struct bytes body, struct buffer *out)
 {
-    if (status >= 500) api->host->requests_failed++;
     http1_response(out, status, content_type, extra_headers, body, call->keep_alive, call->head);
 }
 
@@ -18,7 +17,7 @@ static const char *advice_of(enum error error)
     case ERR_BAD_REQUEST:
         return "; see RFC 9112 for what an HTTP/1.1 request looks like";
     case ERR_HEADERS_TOO_LARGE:
-        return ": 16384 bytes and 100 fields";
+        return ": 212992 bytes of request line, 16384 bytes of headers, 100 fields";
     case ERR_LENGTH_REQUIRED:
         return ", or Transfer-Encoding: chunked";
     case ERR_UNSUPPORTED:
@@ -63,11 +62,9 @@ static void reply_error(enum error error, struct bytes message, const char *extr
     buffer_free(&text);
 }
 
-void api_reply_error(struct api *api, const struct api_call *call, enum error error, struct bytes message,
-                     struct buffer *out)
+void api_reply_error(const struct api_call *call, enum error error, struct bytes message, struct buffer *out)
 {
     int status = error_http_status(error);
-    if (status >= 500) api->host->requests_failed++;
     const char *extra_headers = status == 503 || status == 429 ? RETRY_AFTER : "";
     reply_error(error, message, extra_headers, call->keep_alive, call->head, out);
 }

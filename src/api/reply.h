@@ -9,12 +9,11 @@
 #define API_JSON "application/json"
 #define API_TEXT "text/plain; charset=utf-8"
 
-void api_reply(struct api *api, const struct api_call *call, int status, const char *content_type,
-               const char *extra_headers, struct bytes body, struct buffer *out);
+void api_reply(const struct api_call *call, int status, const char *content_type, const char *extra_headers,
+               struct bytes body, struct buffer *out);
 
 /* `message` empty: the table's text, and what to do about it. */
-void api_reply_error(struct api *api, const struct api_call *call, enum error error, struct bytes message,
-                     struct buffer *out);
+void api_reply_error(const struct api_call *call, enum error error, struct bytes message, struct buffer *out);
 
 /* 405; `allow` is the list of methods that the path has. */
 void api_reply_bad_method(const struct api_call *call, const char *allow, struct buffer *out);

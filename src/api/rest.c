@@ -7,10 +7,9 @@
 #include "wire/base64.h"
 #include "wire/json.h"
 
-static enum api_wait refuse(struct api *api, struct api_call *call, enum error error, struct bytes message,
-                            struct buffer *out)
+static enum api_wait refuse(struct api_call *call, enum error error, struct bytes message, struct buffer *out)
 {
-    api_reply_error(api, call, error, message, out);
+    api_reply_error(call, error, message, out);
     return API_DONE;
 }
 
@@ -174,11 +173,11 @@ enum api_wait api_data_begin(struct api *api, struct api_call *call, const struc
         return API_DONE;
     }
     enum error error = admission(api);
-    if (error != ERR_OK) return refuse(api, call, error, bytes_of(NULL, 0), out);
+    if (error != ERR_OK) return refuse(call, error, bytes_of(NULL, 0), out);
     struct buffer why = {0};
     error = read_put(api, request->body, &call->command, &why);
     if (error != ERR_OK) {
-        refuse(api, call, error, buffer_bytes(&why), out);
+        refuse(call, error, buffer_bytes(&why), out);
         buffer_free(&why);
         return API_DONE;
     }
@@ -198,15 +197,15 @@ enum api_wait api_key_begin(struct api *api, struct api_call *call, const struct
     }
     buffer_clear(&call->key);
     if (!http1_percent_decode(encoded_key, &call->key)) {
-        return refuse(api, call, ERR_BAD_REQUEST,
+        return refuse(call, ERR_BAD_REQUEST,
                       bytes_of_string("the key in the path has a '%' that two hexadecimal digits don't follow; "
                                       "write a '%' itself as %25"),
                       out);
     }
-    if (call->key.size == 0) return refuse(api, call, ERR_EMPTY_KEY, bytes_of(NULL, 0), out);
-    if (call->key.size > STORE_KEY_BYTES_MAX) return refuse(api, call, ERR_KEY_TOO_LARGE, bytes_of(NULL, 0), out);
+    if (call->key.size == 0) return refuse(call, ERR_EMPTY_KEY, bytes_of(NULL, 0), out);
+    if (call->key.size > STORE_KEY_BYTES_MAX) return refuse(call, ERR_KEY_TOO_LARGE, bytes_of(NULL, 0), out);
     enum error error = admission(api);
-    if (error != ERR_OK) return refuse(api, call, error, bytes_of(NULL, 0), out);
+    if (error != ERR_OK) return refuse(call, error, bytes_of(NULL, 0), out);
     if (deletes) {
         call->command = command_delete(buffer_bytes(&call->key));
         call->route = API_ROUTE_DELETE;
@@ -271,14 +270,14 @@ static void reply_value(const struct api_call *call, struct bytes value, struct 
     CHECK(out->size - begin == body_bytes);
 }
 
-static void reply_get(struct api *api, struct api_call *call, struct buffer *out)
+static void reply_get(const struct api *api, const struct api_call *call, struct buffer *out)
 {
     const struct store_record *record;
     enum error error = store_get(replica_store(api->replica), buffer_bytes(&call->key), 0, &record);
     if (error == ERR_OK) {
         reply_value(call, store_record_value(record), out);
     } else {
-        api_reply_error(api, call, error, bytes_of(NULL, 0), out);
+        api_reply_error(call, error, bytes_of(NULL, 0), out);
     }
 }
 
@@ -295,7 +294,7 @@ static void reply_revision(const struct api_call *call, const char *before, stor
 void api_data_finish(struct api *api, struct api_call *call, const struct replica_result *result, struct buffer *out)
 {
     if (result->error != ERR_OK) {
-        api_reply_error(api, call, result->error, bytes_of(NULL, 0), out);
+        api_reply_error(call, result->error, bytes_of(NULL, 0), out);
         return;
     }
     switch (call->route & API_ROUTE_MASK) {

@@ -195,9 +195,13 @@ def archives_of(build_dir):
     return found
 
 
+# Folders that a folder reaches without including them: replica.h hands out its store, for reading.
+HANDED = {"api": {"store"}}
+
+
 def may_link(folder):
-    """The folders whose symbols a folder may use: what it may include, and the code generated for it."""
-    allowed = {folder} | MAY_INCLUDE.get(folder, set())
+    """The folders whose symbols a folder may use: what it may include or is handed, and the code generated for it."""
+    allowed = {folder} | MAY_INCLUDE.get(folder, set()) | HANDED.get(folder, set())
     return allowed | {"proto"} if folder in {"replica", "wire", "api"} else allowed
 
 

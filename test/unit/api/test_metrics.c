@@ -168,6 +168,8 @@ static void test_values(void **state)
     fixture.host.snapshot_bytes = 28;
     fixture.host.snapshots_made = 29;
     fixture.host.snapshots_installed = 30;
+    fixture.host.requests_total = 31;
+    fixture.host.requests_failed = 32;
     fixture_put(&fixture, bytes_of_string("abc"), bytes_of_string("defgh"));
     fixture_put(&fixture, bytes_of_string("x"), bytes_of_string(""));
     static const char *const lines[] = {
@@ -196,7 +198,8 @@ static void test_values(void **state)
         "coracle_snapshot_bytes 28",
         "coracle_snapshots_made_total 29",
         "coracle_snapshots_installed_total 30",
-        "coracle_requests_total 1",
+        "coracle_requests_total 31",
+        "coracle_requests_failed_total 32",
         "etcd_debugging_mvcc_keys_total 2",
         "etcd_debugging_mvcc_current_revision 3",
         "etcd_mvcc_db_total_size_in_use_in_bytes 9",

@@ -464,7 +464,7 @@ void peers_tick(struct peers *peers, time_ns now)
         if (connection->dead) continue;
         if (now >= connection->last_received + silence_max(peers)) {
             end_connection(connection, false);
-        } else if (connection->open && connection->greeted && now >= connection->last_sent + silence_max(peers) / 3) {
+        } else if (connection->open && connection->greeted && now >= connection->last_sent + silence_max(peers) / 2) {
             send_greeting(connection);
         }
     }
@@ -481,7 +481,7 @@ time_ns peers_deadline(const struct peers *peers)
     for (const struct connection *connection = peers->connections; connection != NULL; connection = connection->next) {
         if (connection->dead) continue;
         time_ns silent = connection->last_received + silence_max(peers);
-        time_ns ping = connection->greeted ? connection->last_sent + silence_max(peers) / 3 : silent;
+        time_ns ping = connection->greeted ? connection->last_sent + silence_max(peers) / 2 : silent;
         if (silent < deadline) deadline = silent;
         if (ping < deadline) deadline = ping;
     }

@@ -185,6 +185,8 @@ void raft_become_follower(struct raft *raft, raft_term term, member_id leader, s
     if (raft->role != RAFT_FOLLOWER || raft->leader != leader || new_term) {
         raft->verified = 0;
         raft->ack_context = 0;
+        raft->last_acked_context = 0;
+        raft->last_ack_at = ACK_AT_ONCE;
         raft->resolve_asked = false;
         raft->role = RAFT_FOLLOWER;
         raft->leader = leader;

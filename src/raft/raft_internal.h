@@ -106,7 +106,9 @@ struct raft {
     bool ack_due;
     uint64_t ack_context;
     bool installing;      /* a snapshot is replacing the log */
-    raft_index last_acked;
+    raft_index last_acked; /* what the last acknowledgement said */
+    uint64_t last_acked_context;
+    time_ns last_ack_at;
 
     /* Leader. */
     struct progress peers[MEMBERS_MAX];
@@ -126,6 +128,9 @@ struct raft {
     struct pending_read *forwarded; /* asked of the leader; context only */
     uint32_t forwarded_count, forwarded_capacity;
 };
+
+/* As last_ack_at: the next heartbeat is answered whatever the last answer was. */
+#define ACK_AT_ONCE (-TIME_NS_NEVER / 2)
 
 /* The context of a read that raft itself asks for, to resolve an uncertain member. */
 #define READ_CONTEXT_RESOLVE UINT64_MAX

@@ -154,6 +154,7 @@ void replication_log_read(struct raft *raft, const struct raft_event *event, str
         /* They are gone, or damaged: a snapshot brings the follower forward. */
         begin_probe(peer);
         peer->state = PROGRESS_SNAPSHOT;
+        peer->next = raft->log.first_index - 1; /* as if it needed what is before the log */
         peer->probe_sent = true;
         effects_add_snapshot_peer(effects, peer->id);
         return;
@@ -342,11 +343,12 @@ void replication_peer_connected(struct raft *raft, const struct raft_event *even
     if (peer == NULL) return;
     peer->connected = true;
     peer->log_read_pending = false;
+    bool restarted = peer->incarnation != event->incarnation;
+    peer->incarnation = event->incarnation;
     if (raft->role != RAFT_LEADER) return;
     read_index_forget(raft, event->peer);
     /* What was in flight is lost. A new incarnation may have lost more: what it holds is asked anew. */
-    if (peer->incarnation != event->incarnation) peer->match = 0;
-    peer->incarnation = event->incarnation;
+    if (restarted) peer->match = 0;
     if (peer->match > 0) peer->next = peer->match + 1;
     if (peer->next > raft->log.last_index + 1) peer->next = raft->log.last_index + 1;
     begin_probe(peer);
@@ -369,6 +371,7 @@ static void reject(struct raft *raft, const struct peer_message *message, struct
     /* The last entry that may match the leader's: none after the refused one, and none of a newer term than it. */
     reply.hint_index = raft_log_last_at_most(&raft->log, message->index, message->log_term);
     reply.hint_term = raft_log_term(&raft->log, reply.hint_index);
+    raft->last_ack_at = ACK_AT_ONCE;
     raft_send(raft, &reply, effects);
 }
 
@@ -399,6 +402,20 @@ static bool take_entries(struct raft *raft, raft_index previous, const struct pe
     return true;
 }
 
+/* Contract rule 2. */
+static raft_index acknowledged_index(const struct raft *raft)
+{
+    return raft->verified < raft->log.durable_index ? raft->verified : raft->log.durable_index;
+}
+
+/* An idle follower needn't answer every heartbeat: often enough for CheckQuorum will do. */
+static bool ack_says_something(const struct raft *raft)
+{
+    time_ns interval = raft->config.election_timeout / 3;
+    return acknowledged_index(raft) != raft->last_acked || raft->ack_context > raft->last_acked_context ||
+           raft->now >= raft->last_ack_at + interval;
+}
+
 void replication_on_append(struct raft *raft, const struct peer_message *message, struct raft_effects *effects)
 {
     struct raft_log *log = &raft->log;
@@ -425,7 +442,8 @@ void replication_on_append(struct raft *raft, const struct peer_message *message
     replication_take_commit(raft, message->commit);
     if (message->context > raft->ack_context) raft->ack_context = message->context;
     /* New entries are acknowledged when their write is durable. */
-    if (message->entry_count == 0 || raft->verified <= log->durable_index) raft->ack_due = true;
+    if (message->entry_count > 0 && raft->verified <= log->durable_index) raft->ack_due = true;
+    if (message->entry_count == 0 && ack_says_something(raft)) raft->ack_due = true;
     read_index_resolve(raft, effects);
 }
 
@@ -434,11 +452,12 @@ static void acknowledge(struct raft *raft, struct raft_effects *effects)
     raft->ack_due = false;
     if (raft->role != RAFT_FOLLOWER || raft->leader == 0) return;
     struct peer_message reply = raft_message_to(raft, PEER_APPEND_REPLY, raft->leader);
-    /* Contract rule 2. */
-    reply.index = raft->verified < raft->log.durable_index ? raft->verified : raft->log.durable_index;
+    reply.index = acknowledged_index(raft);
     reply.context = raft->ack_context;
     reply.uncertain = raft->uncertain;
     raft->last_acked = reply.index;
+    raft->last_acked_context = reply.context;
+    raft->last_ack_at = raft->now;
     raft_send(raft, &reply, effects);
 }
 

@@ -34,6 +34,7 @@ struct peer {
     time_ns retry_at;              /* outgoing: TIME_NS_NEVER while there is a connection */
     time_ns heartbeat_sent;        /* 0: answered */
     time_ns round_trip;
+    struct api_histogram round_trips;
     enum error refused;            /* the last refusal that was logged */
     bool unreachable_logged;
 };
@@ -288,6 +289,7 @@ static void on_message(struct connection *connection, const struct peer_frame *f
         if (message.type == PEER_APPEND_REPLY && peer->heartbeat_sent != 0) {
             peer->round_trip = now_of(peers) - peer->heartbeat_sent;
             peer->heartbeat_sent = 0;
+            api_histogram_add(&peer->round_trips, peer->round_trip);
         }
         peers->handler->message(peers->user, &message);
     }
@@ -405,9 +407,8 @@ void peers_send(struct peers *peers, const struct peer_message *message)
 {
     struct peer *peer = find_peer(peers, message->to);
     if (peer == NULL || peer->connection == NULL || !peer->connection->greeted || peer->connection->dead) return;
-    if (message->type == PEER_APPEND && message->entry_count == 0 && peer->heartbeat_sent == 0) {
-        peer->heartbeat_sent = now_of(peers);
-    }
+    /* The newest counts: an idle follower doesn't answer every one. */
+    if (message->type == PEER_APPEND && message->entry_count == 0) peer->heartbeat_sent = now_of(peers);
     peer_message_encode(message, &peer->connection->out);
 }
 
@@ -497,7 +498,8 @@ void peers_report(const struct peers *peers, struct api_host *host)
     for (uint32_t i = 0; i < peers->count; i++) {
         const struct peer *peer = &peers->peers[i];
         bool reachable = peer->connection != NULL && peer->connection->greeted;
-        host->peers[i] = (struct api_peer){.id = peer->id, .reachable = reachable, .round_trip = peer->round_trip};
+        host->peers[i] = (struct api_peer){.id = peer->id, .reachable = reachable, .round_trip = peer->round_trip,
+                                         .round_trips = peer->round_trips};
     }
     host->peer_bytes_sent = peers->bytes_sent;
     host->peer_bytes_received = peers->bytes_received;

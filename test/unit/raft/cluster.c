@@ -56,7 +56,7 @@ struct cluster *cluster_new(const struct cluster_options *options)
     if (cluster->options.cache_bytes_max == 0) cluster->options.cache_bytes_max = 1 << 20;
     if (cluster->options.unapplied_bytes_max == 0) cluster->options.unapplied_bytes_max = 1 << 20;
     cluster->now = 1000 * TIME_NS_PER_MS;
-    cluster->trace_level = LOG_LEVEL_WARN;
+    cluster->trace_level = (enum log_level)(LOG_LEVEL_ERROR + 1); /* nothing */
     cluster->slots = mem_alloc_zero(CLUSTER_LOG_MAX * sizeof cluster->slots[0]);
     cluster->leaders = mem_alloc_zero(CLUSTER_TERMS_MAX * sizeof cluster->leaders[0]);
     for (member_id id = 1; id <= options->count; id++) {
@@ -582,6 +582,7 @@ static void drop_between(struct cluster *cluster, member_id a, member_id b)
 void cluster_connect(struct cluster *cluster, member_id a, member_id b)
 {
     if (member_of(cluster, a)->raft == NULL || member_of(cluster, b)->raft == NULL || a == b) return;
+    if (cluster->members[a].cuts[b] || cluster->members[b].cuts[a]) return; /* no greeting gets through */
     drop_between(cluster, a, b);
     for (int side = 0; side < 2; side++) {
         struct cluster_member *member = member_of(cluster, side == 0 ? a : b);
@@ -642,7 +643,7 @@ void cluster_start(struct cluster *cluster, member_id id)
     member->incarnation++;
     member->next_context = 1;
     member->config.seed = cluster->options.seed * 1000 + id * 100 + member->incarnation;
-    member->logger.base.level = cluster->trace == NULL ? (enum log_level)(LOG_LEVEL_ERROR + 1) : cluster->trace_level;
+    member->logger.base.level = cluster->trace_level;
     struct raft_boot boot = {.term = disk->term,
                              .vote = disk->vote,
                              .no_vote_before_term = disk->no_vote_before_term,

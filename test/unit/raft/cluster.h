@@ -143,6 +143,7 @@ void cluster_disk_wipe(struct cluster *cluster, member_id id);
 void cluster_start(struct cluster *cluster, member_id id);
 /* `reset`: its peers see their connections break; else it just falls silent. */
 void cluster_crash(struct cluster *cluster, member_id id, bool reset);
+/* Does nothing when one is down or the link is cut. */
 void cluster_connect(struct cluster *cluster, member_id a, member_id b);
 void cluster_disconnect(struct cluster *cluster, member_id a, member_id b);
 

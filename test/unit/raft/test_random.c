@@ -283,7 +283,7 @@ static bool run_seed(uint64_t seed, struct buffer *trace, struct totals *totals,
     };
     run.cluster = cluster_new(&options);
     run.cluster->trace = trace;
-    run.cluster->trace_level = LOG_LEVEL_INFO;
+    if (trace != NULL) run.cluster->trace_level = LOG_LEVEL_INFO;
     run.faults = (uint32_t)random_below(&run.random, 4) * 60;
     run.calm_elections = random_chance(&run.random, 600);
     for (member_id id = 1; id <= options.count; id++) cluster_start(run.cluster, id);

@@ -316,7 +316,8 @@ void replication_on_append_reply(struct raft *raft, const struct peer_message *m
         peer->last_advanced = raft->now;
         if (peer->next <= message->index) peer->next = message->index + 1;
     }
-    if (peer->state == PROGRESS_PROBE && message->index + 1 >= peer->next) {
+    bool installed = peer->state == PROGRESS_SNAPSHOT && advanced && message->index + 1 >= raft->log.first_index;
+    if (installed || (peer->state == PROGRESS_PROBE && message->index + 1 >= peer->next)) {
         peer->state = PROGRESS_REPLICATE;
         peer->next = message->index + 1;
         forget_inflight(peer);
@@ -345,6 +346,7 @@ void replication_peer_connected(struct raft *raft, const struct raft_event *even
     peer->log_read_pending = false;
     bool restarted = peer->incarnation != event->incarnation;
     peer->incarnation = event->incarnation;
+    if (event->peer == raft->leader) raft->last_ack_at = ACK_AT_ONCE; /* it probes */
     if (raft->role != RAFT_LEADER) return;
     read_index_forget(raft, event->peer);
     /* What was in flight is lost. A new incarnation may have lost more: what it holds is asked anew. */

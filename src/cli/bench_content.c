@@ -51,7 +51,8 @@ static void write_value(uint64_t number, uint32_t run, uint32_t generation, char
     struct random random;
     write_hex(run, 8, out);
     write_hex(generation, 8, out + 8);
-    random_seed(&random, random_mix(number) ^ ((uint64_t)run << 32 | generation));
+    /* The size too, so that a value that was cut isn't taken for a shorter one. */
+    random_seed(&random, random_mix(number) ^ random_mix((uint64_t)run << 32 | generation) ^ size);
     uint64_t bits = 0;
     for (uint32_t at = 16; at < size; at++) {
         if ((at - 16) % 10 == 0) bits = random_u64(&random);

@@ -62,6 +62,11 @@ int cli_fail(enum cli_exit code, const char *format, ...)
     return code;
 }
 
+void cli_print_error(struct bytes lines)
+{
+    if (lines.size > 0) fwrite(lines.data, 1, lines.size, stderr);
+}
+
 void cli_print(struct bytes text)
 {
     if (text.size == 0) return;

@@ -35,6 +35,9 @@ char *cli_program_path(void);
 /* "coracle: …" on stderr, then the given exit code, so that a command can `return cli_fail(…)`. */
 int cli_fail(enum cli_exit code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Writes lines to stderr, as they are. */
+void cli_print_error(struct bytes lines);
+
 /* Writes all of it to stdout; ends the program when nobody can read it. */
 void cli_print(struct bytes text);
 

@@ -18,7 +18,7 @@
 #define LEADER_WAIT_MS 30000u
 #define LEADER_POLL_MS 50u
 #define STOP_PATIENCE_MS 15000u
-#define LOG_TAIL_BYTES 2000
+#define LOG_TAIL_BYTES 800
 
 #define DIRECTORY_ROW(directory)                                                                                       \
     {.name = "cluster-dir",                                                                                            \
@@ -127,7 +127,10 @@ static void print_log_tail(const struct local_node *node)
     fseek(stream, size > LOG_TAIL_BYTES ? size - LOG_TAIL_BYTES : 0, SEEK_SET);
     size_t got = fread(tail, 1, sizeof tail, stream);
     fclose(stream);
-    fwrite(tail, 1, got, stderr);
+    /* The first line is cut in the middle, unless it is all there is. */
+    const char *line_end = size > LOG_TAIL_BYTES ? memchr(tail, '\n', got) : NULL;
+    size_t skip = line_end != NULL ? (size_t)(line_end + 1 - tail) : 0;
+    fwrite(tail + skip, 1, got - skip, stderr);
 }
 
 /* Asks all nodes at once; the leader's name, or "" when nobody knows one. */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -56,10 +57,11 @@ static int print_file(const struct debug_print_options *options, const char *pat
 int debug_command(int argument_count, char **arguments)
 {
     struct debug_print_options options = {0};
+    const char *log_id = NULL;
     const struct option_row rows[] = {
         {.name = "entries", .kind = OPTION_SWITCH, .value = &options.entries, .help = "Of a log: print each entry too."},
-        {.name = "log-id", .kind = OPTION_NUMBER, .value = &options.log_id, .placeholder = "N",
-         .help = "Of a log whose header is damaged: the id of the log, as the state has it (decimal)."},
+        {.name = "log-id", .kind = OPTION_TEXT, .value = &log_id, .placeholder = "HEX",
+         .help = "Of a log whose header is damaged: the log's id, as the state and the metadata have it."},
         {.name = "segment", .kind = OPTION_NUMBER, .value = &options.segment_number, .placeholder = "N",
          .help = "Of a log whose header is damaged: the segment's number."},
         {.name = "json", .kind = OPTION_SWITCH, .value = &options.json, .help = "Print a JSON object for each line."},
@@ -84,6 +86,11 @@ int debug_command(int argument_count, char **arguments)
     if (outcome != OPTIONS_OK) return outcome == OPTIONS_HELP ? CLI_OK : CLI_USAGE;
     if (!kind_parse(positional[0], &options.kind)) {
         return cli_fail(CLI_USAGE, "debug: is none of log, snapshot, state (\"%s\")", positional[0]);
+    }
+    if (log_id != NULL) {
+        char *end;
+        options.log_id = strtoull(log_id, &end, 16);
+        if (options.log_id == 0 || *end != '\0') return cli_fail(CLI_USAGE, "--log-id: is no id (\"%s\")", log_id);
     }
     return print_file(&options, positional[1]);
 }

@@ -140,7 +140,7 @@ bool local_cluster_open(const char *directory, struct local_cluster *out)
     } else {
         struct buffer problems = {0};
         good = join_static_read(file, &out->members, &problems);
-        fwrite(problems.data, 1, problems.size, stderr);
+        cli_print_error(buffer_bytes(&problems));
         buffer_free(&problems);
     }
     mem_free(file);

@@ -1,7 +1,5 @@
 #include "cli/options.h"
 
-#include <stdio.h>
-
 #include "cli/cli.h"
 
 static const struct option_row *find_row(const struct option_table *table, const char *name, size_t size)
@@ -152,7 +150,7 @@ enum options_outcome options_parse(const struct option_table *table, int argumen
     enum options_outcome outcome =
         options_read(table, argument_count, arguments, positional, positional_count, &problems, &help);
     cli_print(buffer_bytes(&help));
-    fwrite(problems.data, 1, problems.size, stderr);
+    cli_print_error(buffer_bytes(&problems));
     buffer_free(&problems);
     buffer_free(&help);
     return outcome;

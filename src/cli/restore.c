@@ -283,7 +283,7 @@ int restore_command(int argument_count, char **arguments)
     config_check_paths(&config, &problems);
     int exit_code = CLI_USAGE;
     if (problems.size > 0) {
-        fwrite(problems.data, 1, problems.size, stderr);
+        cli_print_error(buffer_bytes(&problems));
     } else {
         exit_code = restore_node(arguments[0], &config, &cluster);
     }

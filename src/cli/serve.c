@@ -34,11 +34,6 @@ static const char examples[] =
     "  coracle serve --id=node-1 --cluster-config-path=cluster.json --data-dir=/var/lib/coracle\n"
     "  coracle serve --config-file=/etc/coracle.json --check\n";
 
-static void print_errors(struct bytes lines)
-{
-    fwrite(lines.data, 1, lines.size, stderr);
-}
-
 static int print_help(void)
 {
     struct buffer text = {0};
@@ -70,7 +65,7 @@ static int run_node(const struct config *config, const struct join_cluster *clus
 
     struct buffer text = {0};
     lifecycle_error_print(&error, &text);
-    print_errors(buffer_bytes(&text));
+    cli_print_error(buffer_bytes(&text));
     buffer_free(&text);
     return exit_code;
 }
@@ -93,12 +88,12 @@ int serve_command(int argument_count, char **arguments)
         join_resolve(&config, &cluster, listen_host, &problems);
         config_check_paths(&config, &problems);
         if (problems.size > 0) {
-            print_errors(buffer_bytes(&problems));
+            cli_print_error(buffer_bytes(&problems));
             exit_code = NODE_EXIT_CONFIG;
         } else if (config.print_config) {
             exit_code = print_config(&config);
         } else if (config.check) {
-            print_errors(buffer_bytes(&config.warnings));
+            cli_print_error(buffer_bytes(&config.warnings));
             puts("ok");
             exit_code = NODE_EXIT_OK;
         } else {

@@ -63,8 +63,8 @@ static void print_summary(const struct snapshot_summary *summary, const char *pa
     if (json) {
         printf("{\"index\": %" PRIu64 ", \"term\": %" PRIu64 ", \"revision\": %" PRId64 ", \"keys\": %" PRIu64
                ", \"bytes\": %" PRIu64 ", \"cluster_id\": \"%016" PRIx64 "\", \"snapshot_id\": \"%016" PRIx64 "\"}\n",
-               header->index, header->term, header->revision, summary->key_count, summary->size_bytes, header->cluster_id,
-               header->snapshot_id);
+               header->index, header->term, header->revision, summary->key_count, summary->size_bytes,
+               header->cluster_id, header->snapshot_id);
         return;
     }
     printf("%s: good, %" PRIu64 " bytes in %" PRIu64 " chunks\n", path, summary->size_bytes, summary->chunk_count);
@@ -86,8 +86,10 @@ static int back_up(const char *directory, const char *path, bool json)
         char name[SNAPSHOT_NAME_BYTES];
         error = snapshot_file_newest(&in.port, directory, &metadata, text);
         if (error == ERR_NO_FILE) {
-            return cli_fail(CLI_FAILED, "there is no snapshot in %s yet: a node makes one once enough was written (see "
-                            "snapshot_log_bytes)", directory);
+            return cli_fail(CLI_FAILED,
+                            "there is no snapshot in %s yet: a node makes one once enough was written (see "
+                            "snapshot_log_bytes)",
+                            directory);
         }
         if (error != ERR_OK) break;
         snapshot_name(metadata.epoch, name);
@@ -120,17 +122,25 @@ int backup_command(int argument_count, char **arguments)
     bool check = false;
     bool json = false;
     const struct option_row rows[] = {
-        {.name = "data-dir", .kind = OPTION_TEXT, .value = &data_directory, .placeholder = "DIR",
+        {.name = "data-dir",
+         .kind = OPTION_TEXT,
+         .value = &data_directory,
+         .placeholder = "DIR",
          .help = "The node's data; its snapshots are in DIR/snapshot."},
-        {.name = "snapshot-path", .kind = OPTION_TEXT, .value = &snapshot_directory, .placeholder = "DIR",
+        {.name = "snapshot-path",
+         .kind = OPTION_TEXT,
+         .value = &snapshot_directory,
+         .placeholder = "DIR",
          .help = "The node's snapshots, if they are elsewhere."},
         {.name = "check", .kind = OPTION_SWITCH, .value = &check, .help = "Only check that FILE is a good backup."},
         {.name = "json", .kind = OPTION_SWITCH, .value = &json, .help = "Print JSON, for programs."},
     };
     const struct option_table table = {
         .usage = "coracle backup FILE --data-dir=DIR [flags]",
-        .description = "Copies the newest snapshot of a node on this machine to FILE, checking every chunk, and prints what is in it.\n"
-                       "The node may run or not. Writes after that snapshot are not in it; they are in the log. `coracle restore`\n"
+        .description = "Copies the newest snapshot of a node on this machine to FILE, checking every chunk, and prints "
+                       "what is in it.\n"
+                       "The node may run or not. Writes after that snapshot are not in it; they are in the log. "
+                       "`coracle restore`\n"
                        "makes a new cluster of it.\n",
         .examples = "  coracle backup monday.snap --data-dir=/var/lib/coracle\n"
                     "  coracle backup monday.snap --check\n",

@@ -150,11 +150,12 @@ static void print_text(const struct bench_options *options, enum bench_operation
     printf("%s: %" PRIu64 " in %.2f s on %" PRIu64 " connections to %s%s\n", operation_names[operation], result->good,
            (double)result->elapsed / 1e9, options->connections, nodes->names[0],
            strcmp(options->target, "all") == 0 && nodes->count > 1 ? " and others" : "");
-    printf("  %.0f/s   missing %" PRIu64 "   failed %" PRIu64 "   broken %" PRIu64 "\n", per_second(result), result->missing,
-           result->failed, result->broken);
+    printf("  %.0f/s   missing %" PRIu64 "   failed %" PRIu64 "   broken %" PRIu64 "\n", per_second(result),
+           result->missing, result->failed, result->broken);
     if (result->failed > 0) printf("  the first failed one was answered with %d\n", result->first_failed_status);
-    printf("  latency in ms: p50 %.3f   p90 %.3f   p99 %.3f   p99.9 %.3f   max %.3f\n", percentile_us(result, 500000) / 1e3,
-           percentile_us(result, 900000) / 1e3, percentile_us(result, 990000) / 1e3, percentile_us(result, 999000) / 1e3,
+    printf("  latency in ms: p50 %.3f   p90 %.3f   p99 %.3f   p99.9 %.3f   max %.3f\n",
+           percentile_us(result, 500000) / 1e3, percentile_us(result, 900000) / 1e3,
+           percentile_us(result, 990000) / 1e3, percentile_us(result, 999000) / 1e3,
            (double)result->latency.max_ns / 1e6);
     printf("  CPU in us each:");
     for (uint32_t i = 0; i < nodes->count; i++) {
@@ -180,16 +181,17 @@ static void print_json(const struct bench_options *options, enum bench_operation
         double us = node_cpu_us(nodes, i, result);
         json_object_set_new(cpu, nodes->names[i], us >= 0 ? json_real(us) : json_null());
     }
-    double mean_us = result->latency.count > 0 ? (double)result->latency.sum_ns / 1e3 / (double)result->latency.count : 0;
-    json_t *latency = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f}", "mean", mean_us, "p50", percentile_us(result, 500000), "p90",
-                                percentile_us(result, 900000), "p99", percentile_us(result, 990000), "p99_9",
+    double mean_us =
+        result->latency.count > 0 ? (double)result->latency.sum_ns / 1e3 / (double)result->latency.count : 0;
+    json_t *latency = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f}", "mean", mean_us, "p50", percentile_us(result, 500000),
+                                "p90", percentile_us(result, 900000), "p99", percentile_us(result, 990000), "p99_9",
                                 percentile_us(result, 999000), "max", (double)result->latency.max_ns / 1e3);
     json_t *root = json_pack(
         "{s:s,s:I,s:I,s:I,s:f,s:I,s:f,s:I,s:I,s:I,s:o,s:o,s:f}", "operation", operation_names[operation], "connections",
-        (json_int_t)options->connections, "keys", (json_int_t)options->keys, "value_bytes", (json_int_t)options->value_bytes,
-        "seconds", (double)result->elapsed / 1e9, "count", (json_int_t)result->good, "per_second", per_second(result), "missing",
-        (json_int_t)result->missing, "failed", (json_int_t)result->failed, "broken", (json_int_t)result->broken, "latency_us",
-        latency, "node_cpu_us", cpu, "client_cpu_us",
+        (json_int_t)options->connections, "keys", (json_int_t)options->keys, "value_bytes",
+        (json_int_t)options->value_bytes, "seconds", (double)result->elapsed / 1e9, "count", (json_int_t)result->good,
+        "per_second", per_second(result), "missing", (json_int_t)result->missing, "failed", (json_int_t)result->failed,
+        "broken", (json_int_t)result->broken, "latency_us", latency, "node_cpu_us", cpu, "client_cpu_us",
         result->good > 0 ? (double)result->cpu / 1e3 / (double)result->good : 0.0);
     if (operation == BENCH_VERIFY) json_object_set_new(root, "bad", json_integer((json_int_t)result->bad));
     char *text = json_dumps(root, JSON_REAL_PRECISION(9));
@@ -261,25 +263,65 @@ int bench_command(int argument_count, char **arguments)
         .seed = 1,
     };
     const struct option_row rows[] = {
-        {.name = "op", .kind = OPTION_TEXT, .value = &options.operation, .placeholder = "put|get|mixed|fill|verify",
+        {.name = "op",
+         .kind = OPTION_TEXT,
+         .value = &options.operation,
+         .placeholder = "put|get|mixed|fill|verify",
          .help = "What to do. fill puts each key once, in order; verify reads each key once and checks what is there."},
-        {.name = "connections", .kind = OPTION_NUMBER, .value = &options.connections, .placeholder = "N",
-         .help = "Connections, each with one request under way.", .low = 1, .high = 20000},
-        {.name = "keys", .kind = OPTION_NUMBER, .value = &options.keys, .placeholder = "N",
-         .help = "Different keys, of 16 bytes.", .low = 1, .high = 1000000000},
-        {.name = "value-size", .kind = OPTION_SIZE, .value = &options.value_bytes, .placeholder = "BYTES",
-         .help = "Bytes of each value, random printable ones.", .low = BENCH_VALUE_BYTES_MIN, .high = 16 * 1024 * 1024},
-        {.name = "duration", .kind = OPTION_NUMBER, .value = &options.duration_s, .placeholder = "SECONDS",
-         .help = "How long, unless --count says how many.", .low = 1, .high = 1000000},
-        {.name = "count", .kind = OPTION_NUMBER, .value = &options.count, .placeholder = "N",
+        {.name = "connections",
+         .kind = OPTION_NUMBER,
+         .value = &options.connections,
+         .placeholder = "N",
+         .help = "Connections, each with one request under way.",
+         .low = 1,
+         .high = 20000},
+        {.name = "keys",
+         .kind = OPTION_NUMBER,
+         .value = &options.keys,
+         .placeholder = "N",
+         .help = "Different keys, of 16 bytes.",
+         .low = 1,
+         .high = 1000000000},
+        {.name = "value-size",
+         .kind = OPTION_SIZE,
+         .value = &options.value_bytes,
+         .placeholder = "BYTES",
+         .help = "Bytes of each value, random printable ones.",
+         .low = BENCH_VALUE_BYTES_MIN,
+         .high = 16 * 1024 * 1024},
+        {.name = "duration",
+         .kind = OPTION_NUMBER,
+         .value = &options.duration_s,
+         .placeholder = "SECONDS",
+         .help = "How long, unless --count says how many.",
+         .low = 1,
+         .high = 1000000},
+        {.name = "count",
+         .kind = OPTION_NUMBER,
+         .value = &options.count,
+         .placeholder = "N",
          .help = "Requests; 0: as many as --duration allows."},
-        {.name = "read-percent", .kind = OPTION_NUMBER, .value = &options.read_percent, .placeholder = "PERCENT",
-         .help = "Gets among the requests of mixed.", .low = 0, .high = 100},
-        {.name = "target", .kind = OPTION_TEXT, .value = &options.target, .placeholder = "leader|all",
+        {.name = "read-percent",
+         .kind = OPTION_NUMBER,
+         .value = &options.read_percent,
+         .placeholder = "PERCENT",
+         .help = "Gets among the requests of mixed.",
+         .low = 0,
+         .high = 100},
+        {.name = "target",
+         .kind = OPTION_TEXT,
+         .value = &options.target,
+         .placeholder = "leader|all",
          .help = "All connections to the leader, or over all endpoints."},
         {.name = "fill", .kind = OPTION_SWITCH, .value = &options.fill, .help = "Put each key once before."},
-        {.name = "verify", .kind = OPTION_SWITCH, .value = &options.verify, .help = "Read each key afterwards, and check it."},
-        {.name = "seed", .kind = OPTION_NUMBER, .value = &options.seed, .placeholder = "N",
+        {.name = "verify",
+         .kind = OPTION_SWITCH,
+         .value = &options.verify,
+         .help = "Read each key afterwards, and check it."},
+        {.name = "seed",
+         .kind = OPTION_NUMBER,
+         .value = &options.seed,
+         .placeholder = "N",
          .help = "Of the order of keys. Contents differ in each run."},
         {.name = "quiet", .kind = OPTION_SWITCH, .value = &options.quiet, .help = "No progress on stderr."},
         REMOTE_ENDPOINTS_ROW(&options.remote),
@@ -288,9 +330,10 @@ int bench_command(int argument_count, char **arguments)
     };
     const struct option_table table = {
         .usage = "coracle bench [flags]",
-        .description = "Measures a cluster: requests a second, latencies, and the CPU time that each node spends on a request.\n"
-                       "It overwrites its own keys (16 hexadecimal digits) and leaves them there.\n"
-                       "Exit code 0: done; 1: failed, or contents weren't what was written.\n",
+        .description =
+            "Measures a cluster: requests a second, latencies, and the CPU time that each node spends on a request.\n"
+            "It overwrites its own keys (16 hexadecimal digits) and leaves them there.\n"
+            "Exit code 0: done; 1: failed, or contents weren't what was written.\n",
         .examples = "  coracle bench\n"
                     "  coracle bench --op=get --connections=16 --duration=30\n"
                     "  coracle bench --fill --op=mixed --count=1000000 --verify --json\n",

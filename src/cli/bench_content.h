@@ -21,7 +21,8 @@ struct bench_content {
     uint64_t key_count;
     uint32_t run;
     uint32_t value_bytes;
-    uint32_t *generations; /* of each key: the newest written, 0: none by this run; the top bit: some outcome is unknown */
+    uint32_t
+        *generations; /* of each key: the newest written, 0: none by this run; the top bit: some outcome is unknown */
 };
 
 /* `run` tells this run's values from those of others. */

@@ -24,7 +24,8 @@
 #define EVENTS_MAX 256
 #define HEAD_BYTES_MAX 4096u
 #define RECONNECT_PAUSE (50 * TIME_NS_PER_MS)
-#define FAILURE_PAUSE (5 * TIME_NS_PER_MS) /* after an answer that isn't one, so that a cluster without a leader isn't hammered */
+#define FAILURE_PAUSE                                                                                                  \
+    (5 * TIME_NS_PER_MS) /* after an answer that isn't one, so that a cluster without a leader isn't hammered */
 #define SILENCE_MAX (30 * TIME_NS_PER_S)
 #define PROGRESS_INTERVAL (1 * TIME_NS_PER_S)
 
@@ -35,15 +36,15 @@ struct connection {
     enum connection_state state;
     uint32_t number;
     uint32_t endpoint;
-    time_ns rest_until;   /* of RESTING */
-    time_ns started;      /* the request under way */
+    time_ns rest_until; /* of RESTING */
+    time_ns started;    /* the request under way */
     bool is_put;
-    bool again;           /* RESTING: the key under way comes again (fill and verify) */
-    uint64_t key;         /* of the request under way */
-    uint64_t next_key;    /* of fill and verify */
-    struct buffer put;    /* a whole request, in which key and value are replaced */
+    bool again;        /* RESTING: the key under way comes again (fill and verify) */
+    uint64_t key;      /* of the request under way */
+    uint64_t next_key; /* of fill and verify */
+    struct buffer put; /* a whole request, in which key and value are replaced */
     struct buffer get;
-    size_t sent, size;    /* of the request under way */
+    size_t sent, size; /* of the request under way */
     bool waits_to_send;
     const uint8_t *bytes;
     struct buffer received;
@@ -58,11 +59,11 @@ struct load {
     uint32_t resting_count, done_count;
     int epoll;
     struct random random;
-    uint64_t begun;        /* requests */
+    uint64_t begun; /* requests */
     time_ns now;
     time_ns start;
     time_ns last_good;
-    bool ending;           /* no new requests */
+    bool ending; /* no new requests */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -140,8 +141,8 @@ static bool choose_request(struct load *load, struct connection *connection)
     if (load->ending || (options->count > 0 && load->begun >= options->count)) return false;
     load->begun++;
     connection->key = random_key(load, connection);
-    connection->is_put = options->operation == BENCH_PUT ||
-                         (options->operation == BENCH_MIXED && random_below(&load->random, 100) >= options->read_percent);
+    connection->is_put = options->operation == BENCH_PUT || (options->operation == BENCH_MIXED &&
+                                                             random_below(&load->random, 100) >= options->read_percent);
     return true;
 }
 
@@ -221,8 +222,8 @@ static void connection_broke(struct load *load, struct connection *connection)
 
 static void send_more(struct load *load, struct connection *connection)
 {
-    ssize_t sent = send(connection->fd, connection->bytes + connection->sent, connection->size - connection->sent,
-                        MSG_NOSIGNAL);
+    ssize_t sent =
+        send(connection->fd, connection->bytes + connection->sent, connection->size - connection->sent, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN && errno != EINTR) {
         connection_broke(load, connection);
         return;
@@ -311,7 +312,8 @@ static void judge(struct load *load, const struct connection *connection, bool t
 }
 
 /* Takes the answer into account. True when it was a good one. */
-static bool take_answer(struct load *load, struct connection *connection, const struct answer *answer, struct bytes body)
+static bool take_answer(struct load *load, struct connection *connection, const struct answer *answer,
+                        struct bytes body)
 {
     struct bench_load_result *result = load->result;
     bool missing = answer->status == 404 && !connection->is_put;

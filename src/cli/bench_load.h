@@ -23,13 +23,13 @@ struct bench_load_options {
     enum bench_operation operation;
     const struct client_endpoint *endpoints;
     uint32_t endpoint_count;
-    bool spread;              /* connections over all endpoints; else all to the first, as long as it is up */
+    bool spread;               /* connections over all endpoints; else all to the first, as long as it is up */
     uint32_t connection_count; /* at most as many as there are keys */
-    uint64_t count;           /* requests; 0: as long as it lasts. Fill and verify have their own */
-    time_ns duration;         /* 0: until the count is done */
-    uint32_t read_percent;    /* of mixed */
+    uint64_t count;            /* requests; 0: as long as it lasts. Fill and verify have their own */
+    time_ns duration;          /* 0: until the count is done */
+    uint32_t read_percent;     /* of mixed */
     uint64_t seed;
-    bool progress;            /* a line a second on stderr */
+    bool progress; /* a line a second on stderr */
     struct bench_content *content;
 };
 
@@ -43,7 +43,7 @@ struct bench_load_result {
     uint64_t broken;          /* connections that broke */
     int first_failed_status;
     time_ns elapsed;
-    time_ns cpu;              /* of this process */
+    time_ns cpu; /* of this process */
     /* Of verify. */
     uint64_t bad;
     struct {

@@ -99,7 +99,8 @@ static int help_command(int argument_count, char **arguments)
     if (command != NULL && command->run != help_command && command->run != version_command) {
         return command->run(1, only_help);
     }
-    if (argument_count > 0 && command == NULL && strcmp(arguments[0], "--help") != 0 && strcmp(arguments[0], "-h") != 0) {
+    if (argument_count > 0 && command == NULL && strcmp(arguments[0], "--help") != 0 &&
+        strcmp(arguments[0], "-h") != 0) {
         return cli_fail(CLI_USAGE, "there is no command \"%s\"; `coracle help` lists them", arguments[0]);
     }
     puts("Usage: coracle COMMAND [arguments]\n\n"

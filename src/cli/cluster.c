@@ -21,11 +21,10 @@
 #define LOG_TAIL_BYTES 800
 
 #define DIRECTORY_ROW(directory)                                                                                       \
-    {.name = "cluster-dir",                                                                                            \
-     .kind = OPTION_TEXT,                                                                                              \
-     .value = (directory),                                                                                             \
-     .placeholder = "DIR",                                                                                             \
-     .help = "Where the cluster's configuration, logs and data are."}
+    {                                                                                                                  \
+        .name = "cluster-dir", .kind = OPTION_TEXT, .value = (directory), .placeholder = "DIR",                        \
+        .help = "Where the cluster's configuration, logs and data are."                                                \
+    }
 
 /* ---- init ---- */
 
@@ -55,7 +54,8 @@ static bool list_members(const struct init_options *options, struct join_cluster
         struct join_member *member = &out->members[i];
         int size = snprintf(member->node_id, sizeof member->node_id, "%s%s%u", options->prefix, separator, i + 1);
         if (size >= (int)sizeof member->node_id || !join_node_id_is_valid(bytes_of_string(member->node_id))) {
-            cli_fail(CLI_USAGE, "\"%s\" can't begin a node's name: use letters, digits, '-', '_' and '.'", options->prefix);
+            cli_fail(CLI_USAGE, "\"%s\" can't begin a node's name: use letters, digits, '-', '_' and '.'",
+                     options->prefix);
             return false;
         }
         snprintf(member->rpc_host, sizeof member->rpc_host, "127.0.0.1");
@@ -71,14 +71,32 @@ static int init_command(int argument_count, char **arguments)
     struct init_options options = {DEFAULT_DIRECTORY, "node", 3, 7777, 6666};
     const struct option_row rows[] = {
         DIRECTORY_ROW(&options.directory),
-        {.name = "cluster-size", .kind = OPTION_NUMBER, .value = &options.size, .placeholder = "N",
-         .help = "Nodes; an odd number is best.", .low = 1, .high = MEMBERS_MAX},
-        {.name = "node-prefix", .kind = OPTION_TEXT, .value = &options.prefix, .placeholder = "NAME",
+        {.name = "cluster-size",
+         .kind = OPTION_NUMBER,
+         .value = &options.size,
+         .placeholder = "N",
+         .help = "Nodes; an odd number is best.",
+         .low = 1,
+         .high = MEMBERS_MAX},
+        {.name = "node-prefix",
+         .kind = OPTION_TEXT,
+         .value = &options.prefix,
+         .placeholder = "NAME",
          .help = "The nodes are NAME-1, NAME-2, …"},
-        {.name = "api-port-start", .kind = OPTION_NUMBER, .value = &options.api_port_start, .placeholder = "PORT",
-         .help = "The first node's port for clients; the next ones follow.", .low = 1, .high = 65535},
-        {.name = "rpc-port-start", .kind = OPTION_NUMBER, .value = &options.rpc_port_start, .placeholder = "PORT",
-         .help = "The first node's port for the other nodes; the next ones follow.", .low = 1, .high = 65535},
+        {.name = "api-port-start",
+         .kind = OPTION_NUMBER,
+         .value = &options.api_port_start,
+         .placeholder = "PORT",
+         .help = "The first node's port for clients; the next ones follow.",
+         .low = 1,
+         .high = 65535},
+        {.name = "rpc-port-start",
+         .kind = OPTION_NUMBER,
+         .value = &options.rpc_port_start,
+         .placeholder = "PORT",
+         .help = "The first node's port for the other nodes; the next ones follow.",
+         .low = 1,
+         .high = 65535},
     };
     const struct option_table table = {
         .usage = "coracle cluster init [flags]",
@@ -254,7 +272,8 @@ static int run_cluster(struct local_cluster *cluster, bool detach)
     if (start_missing(cluster, !detach)) outcome = wait_for_leader(cluster, &signals, leader, sizeof leader);
     if (outcome == LEADER_NODE_ENDED) report_ended(cluster);
     if (outcome == LEADER_MISSING) {
-        cli_fail(CLI_FAILED, "there is no leader after %u s; see the logs in %s", LEADER_WAIT_MS / 1000, cluster->directory);
+        cli_fail(CLI_FAILED, "there is no leader after %u s; see the logs in %s", LEADER_WAIT_MS / 1000,
+                 cluster->directory);
     }
     if (outcome != LEADER_THERE) {
         local_cluster_stop(cluster, STOP_PATIENCE_MS);
@@ -271,12 +290,19 @@ static int up_command(int argument_count, char **arguments)
     bool dry_run = false;
     const struct option_row rows[] = {
         DIRECTORY_ROW(&directory),
-        {.name = "detach", .kind = OPTION_SWITCH, .value = &detach, .help = "Return when there is a leader; leave them running."},
-        {.name = "dry-run", .kind = OPTION_SWITCH, .value = &dry_run, .help = "Print the commands that would run, and do nothing."},
+        {.name = "detach",
+         .kind = OPTION_SWITCH,
+         .value = &detach,
+         .help = "Return when there is a leader; leave them running."},
+        {.name = "dry-run",
+         .kind = OPTION_SWITCH,
+         .value = &dry_run,
+         .help = "Print the commands that would run, and do nothing."},
     };
     const struct option_table table = {
         .usage = "coracle cluster up [flags]",
-        .description = "Starts the nodes that `coracle cluster init` described, and waits for a leader. Stays until Ctrl-C, which\n"
+        .description = "Starts the nodes that `coracle cluster init` described, and waits for a leader. Stays until "
+                       "Ctrl-C, which\n"
                        "stops them all. Data of an earlier run are kept.\n",
         .examples = "  coracle cluster up\n"
                     "  coracle cluster up --detach && coracle put greeting hello && coracle cluster down\n",
@@ -306,7 +332,8 @@ static int down_command(int argument_count, char **arguments)
     const struct option_row rows[] = {DIRECTORY_ROW(&directory)};
     const struct option_table table = {
         .usage = "coracle cluster down [flags]",
-        .description = "Stops the nodes of a cluster on this machine, in order. Their data stay. It is no failure when none runs.\n",
+        .description = "Stops the nodes of a cluster on this machine, in order. Their data stay. It is no failure when "
+                       "none runs.\n",
         .examples = "  coracle cluster down\n",
         .rows = rows,
         .row_count = ARRAY_COUNT(rows),
@@ -379,7 +406,8 @@ static int cluster_status_command(int argument_count, char **arguments)
     const char *directory = DEFAULT_DIRECTORY;
     struct remote_options options = remote_options_default();
     options.timeout_ms = 2000;
-    const struct option_row rows[] = {DIRECTORY_ROW(&directory), REMOTE_TIMEOUT_ROW(&options), REMOTE_JSON_ROW(&options)};
+    const struct option_row rows[] = {DIRECTORY_ROW(&directory), REMOTE_TIMEOUT_ROW(&options),
+                                      REMOTE_JSON_ROW(&options)};
     const struct option_table table = {
         .usage = "coracle cluster status [flags]",
         .description = "Asks every node of a cluster on this machine, and prints what each says of itself.\n"

@@ -59,20 +59,30 @@ int debug_command(int argument_count, char **arguments)
     struct debug_print_options options = {0};
     const char *log_id = NULL;
     const struct option_row rows[] = {
-        {.name = "entries", .kind = OPTION_SWITCH, .value = &options.entries, .help = "Of a log: print each entry too."},
-        {.name = "log-id", .kind = OPTION_TEXT, .value = &log_id, .placeholder = "HEX",
+        {.name = "entries",
+         .kind = OPTION_SWITCH,
+         .value = &options.entries,
+         .help = "Of a log: print each entry too."},
+        {.name = "log-id",
+         .kind = OPTION_TEXT,
+         .value = &log_id,
+         .placeholder = "HEX",
          .help = "Of a log whose header is damaged: the log's id, as the state and the metadata have it."},
-        {.name = "segment", .kind = OPTION_NUMBER, .value = &options.segment_number, .placeholder = "N",
+        {.name = "segment",
+         .kind = OPTION_NUMBER,
+         .value = &options.segment_number,
+         .placeholder = "N",
          .help = "Of a log whose header is damaged: the segment's number."},
         {.name = "json", .kind = OPTION_SWITCH, .value = &options.json, .help = "Print a JSON object for each line."},
     };
     const struct option_table table = {
         .usage = "coracle debug log|snapshot|state FILE [flags]",
-        .description = "Prints what a file holds and whether it is whole, with offsets. Nothing is changed; the node may run.\n"
-                       "  log       a segment of the write-ahead log (log-….seg)\n"
-                       "  snapshot  a snapshot or a backup (….snap)\n"
-                       "  state     the raft state, or the metadata of log or snapshots\n"
-                       "Exit code 0: all of it is good; 1: some of it isn't, or the file can't be read.\n",
+        .description =
+            "Prints what a file holds and whether it is whole, with offsets. Nothing is changed; the node may run.\n"
+            "  log       a segment of the write-ahead log (log-….seg)\n"
+            "  snapshot  a snapshot or a backup (….snap)\n"
+            "  state     the raft state, or the metadata of log or snapshots\n"
+            "Exit code 0: all of it is good; 1: some of it isn't, or the file can't be read.\n",
         .examples = "  coracle debug state one.coracle/state\n"
                     "  coracle debug log one.coracle/log/log-0000000000000001.seg --entries\n",
         .rows = rows,

@@ -12,8 +12,8 @@
 #define VALUE_BYTES_MAX (16u * 1024 * 1024) /* of a file or stdin; the server's own limit is far lower */
 
 /* Asks, and puts the answer into `answer`. False, and *exit_code set, when there is no good one. */
-static bool ask(const struct remote_options *options, const struct client_request *request, struct remote_answer *answer,
-                int *exit_code)
+static bool ask(const struct remote_options *options, const struct client_request *request,
+                struct remote_answer *answer, int *exit_code)
 {
     struct remote *remote = remote_new(options, false);
     if (remote == NULL) {
@@ -85,7 +85,10 @@ int put_command(int argument_count, char **arguments)
     struct remote_options options = remote_options_default();
     const char *file = NULL;
     const struct option_row rows[] = {
-        {.name = "file", .kind = OPTION_TEXT, .value = &file, .placeholder = "PATH",
+        {.name = "file",
+         .kind = OPTION_TEXT,
+         .value = &file,
+         .placeholder = "PATH",
          .help = "Take the value from a file; \"-\" is stdin. It may be any bytes."},
         REMOTE_ENDPOINTS_ROW(&options),
         REMOTE_TIMEOUT_ROW(&options),
@@ -120,7 +123,8 @@ int put_command(int argument_count, char **arguments)
 
     struct buffer value = {0};
     int exit_code = CLI_FAILED;
-    if (read_stream(file, &value)) exit_code = put_value(&options, bytes_of_string(positional[0]), buffer_bytes(&value));
+    if (read_stream(file, &value))
+        exit_code = put_value(&options, bytes_of_string(positional[0]), buffer_bytes(&value));
     buffer_free(&value);
     return exit_code;
 }
@@ -151,7 +155,10 @@ int get_command(int argument_count, char **arguments)
     struct remote_options options = remote_options_default();
     bool raw = false;
     const struct option_row rows[] = {
-        {.name = "raw", .kind = OPTION_SWITCH, .value = &raw, .help = "Print the value's bytes and no newline after them."},
+        {.name = "raw",
+         .kind = OPTION_SWITCH,
+         .value = &raw,
+         .help = "Print the value's bytes and no newline after them."},
         REMOTE_ENDPOINTS_ROW(&options),
         REMOTE_TIMEOUT_ROW(&options),
         REMOTE_JSON_ROW(&options),

@@ -79,8 +79,8 @@ static json_t *cluster_json(const struct join_cluster *members)
         char api[ADDRESS_BYTES_MAX + 8];
         snprintf(rpc, sizeof rpc, "%s:%u", member->rpc_host, member->rpc_port);
         snprintf(api, sizeof api, "%s:%u", member->api_host, member->api_port);
-        json_array_append_new(
-            list, json_pack("{s:s,s:s,s:s}", "node_id", member->node_id, "rpc_url", rpc, "api_url", api));
+        json_array_append_new(list,
+                              json_pack("{s:s,s:s,s:s}", "node_id", member->node_id, "rpc_url", rpc, "api_url", api));
     }
     return list;
 }
@@ -112,8 +112,8 @@ bool local_cluster_create(const char *directory, const struct join_cluster *memb
     char *cluster_file = local_cluster_path(base, "cluster.json", NULL);
     bool good = access(cluster_file, F_OK) != 0;
     if (!good) {
-        cli_fail(CLI_FAILED, "there is a cluster in %s already; `coracle cluster up --cluster-dir=%s` runs it", directory,
-                 directory);
+        cli_fail(CLI_FAILED, "there is a cluster in %s already; `coracle cluster up --cluster-dir=%s` runs it",
+                 directory, directory);
     }
     for (uint32_t i = 0; good && i < members->member_count; i++) {
         good = create_node(base, cluster_file, &members->members[i]);

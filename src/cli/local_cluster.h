@@ -18,11 +18,11 @@ struct local_node {
     char *config_file; /* owned; absolute, since it also tells the process from others */
     char *log_file;
     char *pid_file;
-    pid_t pid;         /* 0: not running */
+    pid_t pid; /* 0: not running */
 };
 
 struct local_cluster {
-    char *directory;   /* absolute */
+    char *directory; /* absolute */
     struct join_cluster members;
     struct local_node nodes[MEMBERS_MAX]; /* as members */
 };

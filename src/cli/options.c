@@ -56,7 +56,8 @@ static void set_switch(const struct option_row *row, const char *text, struct bu
     } else if (strcmp(text, "false") == 0) {
         *(bool *)row->value = false;
     } else {
-        buffer_append_format(problems, "--%s: is neither true nor false (\"%s\"); leave the value out\n", row->name, text);
+        buffer_append_format(problems, "--%s: is neither true nor false (\"%s\"); leave the value out\n", row->name,
+                             text);
     }
 }
 
@@ -133,7 +134,8 @@ enum options_outcome options_read(const struct option_table *table, int argument
         } else if (*positional_count < table->positional_max) {
             positional[(*positional_count)++] = argument;
         } else {
-            buffer_append_format(problems, "arguments: there is one too many (\"%s\"); usage: %s\n", argument, table->usage);
+            buffer_append_format(problems, "arguments: there is one too many (\"%s\"); usage: %s\n", argument,
+                                 table->usage);
         }
     }
     if (*positional_count < table->positional_min) {

@@ -17,12 +17,12 @@ enum option_kind {
 };
 
 struct option_row {
-    const char *name;        /* without "--" */
+    const char *name; /* without "--" */
     enum option_kind kind;
     void *value;             /* set when the flag is there; holds the default before */
     const char *placeholder; /* "PORT"; NULL for a switch */
     const char *help;
-    uint64_t low, high;      /* of numbers and sizes; high 0: no limit */
+    uint64_t low, high; /* of numbers and sizes; high 0: no limit */
 };
 
 struct option_table {
@@ -32,7 +32,7 @@ struct option_table {
     const struct option_row *rows;
     size_t row_count;
     size_t positional_min, positional_max; /* arguments that are no flags */
-    const char *environment; /* a paragraph on variables, or NULL */
+    const char *environment;               /* a paragraph on variables, or NULL */
 };
 
 enum options_outcome {

@@ -125,8 +125,8 @@ static void answered(void *user, const struct client_response *response)
     buffer_clear(&answer->body);
     buffer_append(&answer->body, response->body.data, response->body.size);
     bool v6 = strchr(response->endpoint->host, ':') != NULL;
-    snprintf(answer->endpoint, sizeof answer->endpoint, "%s%s%s:%u", v6 ? "[" : "", response->endpoint->host, v6 ? "]" : "",
-             response->endpoint->port);
+    snprintf(answer->endpoint, sizeof answer->endpoint, "%s%s%s:%u", v6 ? "[" : "", response->endpoint->host,
+             v6 ? "]" : "", response->endpoint->port);
     call->remote->pending_count--;
 }
 
@@ -153,7 +153,8 @@ void remote_call(struct remote *remote, const struct client_request *request, st
 
 /* ---- failures ---- */
 
-static void print_failure(const struct remote_options *options, const char *code, const char *message, const char *where)
+static void print_failure(const struct remote_options *options, const char *code, const char *message,
+                          const char *where)
 {
     if (!options->json) {
         cli_fail(CLI_FAILED, "%s (%s, %s)", message, code, where);

@@ -15,21 +15,19 @@ struct remote_options {
 };
 
 #define REMOTE_ENDPOINTS_ROW(options)                                                                                  \
-    {.name = "endpoints",                                                                                              \
-     .kind = OPTION_TEXT,                                                                                              \
-     .value = &(options)->endpoints,                                                                                   \
-     .placeholder = "HOST:PORT,…",                                                                                     \
-     .help = "Nodes to ask; the next one is tried when one is down."}
+    {                                                                                                                  \
+        .name = "endpoints", .kind = OPTION_TEXT, .value = &(options)->endpoints, .placeholder = "HOST:PORT,…",        \
+        .help = "Nodes to ask; the next one is tried when one is down."                                                \
+    }
 #define REMOTE_TIMEOUT_ROW(options)                                                                                    \
-    {.name = "timeout",                                                                                                \
-     .kind = OPTION_NUMBER,                                                                                            \
-     .value = &(options)->timeout_ms,                                                                                  \
-     .placeholder = "MS",                                                                                              \
-     .help = "How long to try, in milliseconds.",                                                                      \
-     .low = 1,                                                                                                         \
-     .high = 3600000}
+    {                                                                                                                  \
+        .name = "timeout", .kind = OPTION_NUMBER, .value = &(options)->timeout_ms, .placeholder = "MS",                \
+        .help = "How long to try, in milliseconds.", .low = 1, .high = 3600000                                         \
+    }
 #define REMOTE_JSON_ROW(options)                                                                                       \
-    {.name = "json", .kind = OPTION_SWITCH, .value = &(options)->json, .help = "Print JSON, for programs."}
+    {                                                                                                                  \
+        .name = "json", .kind = OPTION_SWITCH, .value = &(options)->json, .help = "Print JSON, for programs."          \
+    }
 
 #define REMOTE_ENVIRONMENT_TEXT "CORACLE_ENDPOINTS is read when there is no --endpoints.\n"
 
@@ -38,7 +36,7 @@ struct remote_options remote_options_default(void);
 
 /* An answer, or why there is none. */
 struct remote_answer {
-    enum error error;   /* as client_response.error */
+    enum error error; /* as client_response.error */
     int status;
     struct buffer body;
     char endpoint[ADDRESS_BYTES_MAX + 16];

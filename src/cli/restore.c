@@ -30,8 +30,10 @@
 static const char usage[] =
     "Usage: coracle restore FILE --id=NAME --data-dir=DIR [--cluster-config-path=PATH] [flags of serve]\n"
     "\n"
-    "Makes the data of node NAME of a backup (see `coracle backup`), in an empty place. Do this for every member of the new\n"
-    "cluster, with the same FILE and the same cluster configuration; then start them. They are a new cluster: members of the\n"
+    "Makes the data of node NAME of a backup (see `coracle backup`), in an empty place. Do this for every member of "
+    "the new\n"
+    "cluster, with the same FILE and the same cluster configuration; then start them. They are a new cluster: members "
+    "of the\n"
     "old one, and its log, are refused.\n"
     "\n"
     "The flags, variables and files are those that the node will be started with; `coracle serve --help` lists them.\n"
@@ -44,7 +46,7 @@ struct restore {
     const struct config *config;
     const struct join_cluster *cluster;
     struct disk *disk;
-    struct disk_file *file;      /* the new snapshot */
+    struct disk_file *file; /* the new snapshot */
     uint64_t size_bytes;
     uint64_t cluster_id;
     uint64_t snapshot_id;
@@ -206,7 +208,8 @@ static bool place_is_free(const struct config *config, struct disk *disk)
     disk_list(disk, config->log_directory, note_file, &used);
     disk_list(disk, config->snapshot_directory, note_file, &used);
     if (used) {
-        cli_fail(CLI_FAILED, "there are data of a node already (%s, %s, %s); set them aside, or give another --data-dir",
+        cli_fail(CLI_FAILED,
+                 "there are data of a node already (%s, %s, %s); set them aside, or give another --data-dir",
                  config->raft_state_file, config->log_directory, config->snapshot_directory);
     }
     return !used;
@@ -254,8 +257,8 @@ static int restore_node(const char *backup, const struct config *config, const s
     error = write_small_files(&restore, &summary.header);
     if (error != ERR_OK) return cli_fail(CLI_FAILED, "%s", out.port.error_text);
 
-    printf("restored %s: %" PRIu64 " keys at revision %" PRId64 "\n", config_text(config, SETTING_NODE_ID), summary.key_count,
-           summary.header.revision);
+    printf("restored %s: %" PRIu64 " keys at revision %" PRId64 "\n", config_text(config, SETTING_NODE_ID),
+           summary.key_count, summary.header.revision);
     printf("  the new cluster is %016" PRIx64 ", of %u member%s\n", restore.cluster_id, cluster->member_count,
            cluster->member_count == 1 ? "" : "s");
     return CLI_OK;
@@ -271,7 +274,8 @@ int restore_command(int argument_count, char **arguments)
         fputs(usage, stdout);
         return CLI_OK;
     }
-    if (argument_count < 1 || arguments[0][0] == '-') return cli_fail(CLI_USAGE, "give the backup's file first: coracle restore FILE …");
+    if (argument_count < 1 || arguments[0][0] == '-')
+        return cli_fail(CLI_USAGE, "give the backup's file first: coracle restore FILE …");
     config_load(&config, argument_count - 1, arguments + 1, environ, &problems);
     if (config.help) {
         fputs(usage, stdout);

@@ -63,8 +63,8 @@ static enum error take_chunks(struct reading *reading)
         reading->summary->chunk_count++;
         if (chunk.type == SNAPSHOT_CHUNK_HEADER) reading->summary->header = *header;
         if (chunk.type == SNAPSHOT_CHUNK_KEYS && !count_keys(&reading->keys, chunk.payload)) {
-            snprintf(reading->text, SNAPSHOT_FILE_TEXT_BYTES, "%.500s: offset %llu: the keys can't be read", reading->path,
-                     (unsigned long long)chunk.offset);
+            snprintf(reading->text, SNAPSHOT_FILE_TEXT_BYTES, "%.500s: offset %llu: the keys can't be read",
+                     reading->path, (unsigned long long)chunk.offset);
             return ERR_DAMAGED;
         }
         if (reading->visitor->chunk == NULL) continue;

@@ -19,8 +19,8 @@ static void print_members(const struct node_view *view)
             uint64_t entries = view->commit_index > member->match_index ? view->commit_index - member->match_index : 0;
             snprintf(behind, sizeof behind, "%" PRIu64, entries);
         }
-        printf("%-20s %-24s %-10s %-9s %s\n", member->node_id, member->api_address, member->leads ? "leader" : "follower",
-               member->reachable ? "yes" : "no", behind);
+        printf("%-20s %-24s %-10s %-9s %s\n", member->node_id, member->api_address,
+               member->leads ? "leader" : "follower", member->reachable ? "yes" : "no", behind);
     }
 }
 
@@ -58,8 +58,9 @@ int status_command(int argument_count, char **arguments)
     };
     const struct option_table table = {
         .usage = "coracle status [flags]",
-        .description = "Prints the cluster as the first node that answers sees it: who is in it, who leads, who can be\n"
-                       "reached, and (if that node leads) how many entries the others are behind.\n",
+        .description =
+            "Prints the cluster as the first node that answers sees it: who is in it, who leads, who can be\n"
+            "reached, and (if that node leads) how many entries the others are behind.\n",
         .examples = "  coracle status\n"
                     "  coracle status --endpoints=10.0.0.1:7777,10.0.0.2:7777 --json\n",
         .environment = REMOTE_ENVIRONMENT_TEXT,

@@ -8,10 +8,10 @@
 #define DEFAULT_PORT 7777u
 
 enum client_state {
-    CLIENT_IDLE,      /* nothing under way; there may be a connection */
+    CLIENT_IDLE, /* nothing under way; there may be a connection */
     CLIENT_CONNECTING,
-    CLIENT_SENT,      /* waits for the answer */
-    CLIENT_PAUSED,    /* waits for resume_at, to try again */
+    CLIENT_SENT,   /* waits for the answer */
+    CLIENT_PAUSED, /* waits for resume_at, to try again */
 };
 
 struct client {
@@ -19,26 +19,26 @@ struct client {
     struct loop *loop;
     struct client_endpoint endpoints[CLIENT_ENDPOINTS_MAX];
     uint32_t endpoint_count;
-    uint32_t current;         /* the endpoint of the connection */
+    uint32_t current; /* the endpoint of the connection */
 
     enum client_state state;
     struct net_stream *stream; /* NULL: not connected */
     bool connected;
-    bool reused;              /* the connection has carried an answer before */
+    bool reused; /* the connection has carried an answer before */
     struct http1_response_parser *parser;
 
     /* The request under way. */
-    struct buffer bytes;      /* as it is sent to the current endpoint */
+    struct buffer bytes; /* as it is sent to the current endpoint */
     const char *method;
     struct buffer path, body;
     bool idempotent, retry;
     time_ns deadline;         /* of everything */
     time_ns connect_deadline; /* of this endpoint */
     time_ns resume_at;
-    uint32_t failures;        /* in a row; a whole round of endpoints is followed by a pause */
-    bool reached;             /* some endpoint may have taken it */
-    int refused_status;       /* of the last answer that said to try again; 0: none */
-    struct buffer refused;    /* its body */
+    uint32_t failures;     /* in a row; a whole round of endpoints is followed by a pause */
+    bool reached;          /* some endpoint may have taken it */
+    int refused_status;    /* of the last answer that said to try again; 0: none */
+    struct buffer refused; /* its body */
     client_done *done;
     void *user;
 };
@@ -161,7 +161,8 @@ static void write_request(struct client *client)
     buffer_append(out, client->path.data, client->path.size);
     buffer_append_format(out, " HTTP/1.1\r\nHost: %s%s%s:%u\r\n", v6 ? "[" : "", endpoint->host, v6 ? "]" : "",
                          endpoint->port);
-    bool bodiless = client->body.size == 0 && (strcmp(client->method, "GET") == 0 || strcmp(client->method, "HEAD") == 0);
+    bool bodiless =
+        client->body.size == 0 && (strcmp(client->method, "GET") == 0 || strcmp(client->method, "HEAD") == 0);
     if (!bodiless) {
         buffer_append_format(out, "Content-Type: application/json\r\nContent-Length: %zu\r\n", client->body.size);
     }
@@ -363,7 +364,8 @@ time_ns client_deadline(const struct client *client)
     if (client->state == CLIENT_IDLE) return TIME_NS_NEVER;
     if (client->state == CLIENT_PAUSED && client->resume_at < deadline) return client->resume_at;
     bool others = client->endpoint_count > 1;
-    if (client->state == CLIENT_CONNECTING && others && client->connect_deadline < deadline) return client->connect_deadline;
+    if (client->state == CLIENT_CONNECTING && others && client->connect_deadline < deadline)
+        return client->connect_deadline;
     return deadline;
 }
 

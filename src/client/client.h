@@ -39,20 +39,21 @@ struct client_endpoint {
 uint32_t client_endpoints_parse(const char *text, struct client_endpoint *out, struct buffer *problem);
 
 struct client_request {
-    const char *method;   /* "GET"; static */
-    struct bytes path;    /* with the query, percent-encoded; copied */
-    struct bytes body;    /* copied */
-    time_ns timeout;      /* for everything, retries included; above 0 */
-    bool idempotent;      /* may happen twice: sent again when its connection breaks */
-    bool retry;           /* until the timeout: round after round of the endpoints, also after an answer that says that
+    const char *method; /* "GET"; static */
+    struct bytes path;  /* with the query, percent-encoded; copied */
+    struct bytes body;  /* copied */
+    time_ns timeout;    /* for everything, retries included; above 0 */
+    bool idempotent;    /* may happen twice: sent again when its connection breaks */
+    bool retry;         /* until the timeout: round after round of the endpoints, also after an answer that says that
                              nothing was done. Else each endpoint is tried once, and the first answer counts */
 };
 
 struct client_response {
-    enum error error;     /* ERR_OK: there is an answer, of any status. ERR_NETWORK: no endpoint could be reached, and nothing
+    enum error
+        error; /* ERR_OK: there is an answer, of any status. ERR_NETWORK: no endpoint could be reached, and nothing
                              was done. ERR_TIMEOUT: the outcome is unknown. ERR_BAD_REQUEST: what came is no answer */
     int status;
-    struct bytes body;    /* a view until the callback returns */
+    struct bytes body;                      /* a view until the callback returns */
     const struct client_endpoint *endpoint; /* who answered, or was tried last; lives as long as the client */
 };
 

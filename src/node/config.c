@@ -49,7 +49,8 @@ void config_problem(const struct config *config, struct buffer *problems, enum s
     if (value->text == NULL) {
         add_problem(problems, "%s: %s (not set); %s", config_field(id), what, remedy);
     } else if (quoted || value->text[0] == '\0') {
-        add_problem(problems, "%s: %s (\"%s\", from %s); %s", config_field(id), what, value->text, value->origin, remedy);
+        add_problem(problems, "%s: %s (\"%s\", from %s); %s", config_field(id), what, value->text, value->origin,
+                    remedy);
     } else {
         add_problem(problems, "%s: %s (%s, from %s); %s", config_field(id), what, value->text, value->origin, remedy);
     }
@@ -177,8 +178,8 @@ static void read_flags(struct config *config, int count, char *const *arguments,
             value = "true";
         } else if (value == NULL) {
             if (i + 1 == count || strncmp(arguments[i + 1], "--", 2) == 0) {
-                add_problem(problems, "%s: has no value (%s); write %s=VALUE", is_file ? "config_file" : config_field(id),
-                            argument, argument);
+                add_problem(problems, "%s: has no value (%s); write %s=VALUE",
+                            is_file ? "config_file" : config_field(id), argument, argument);
                 continue;
             }
             value = arguments[++i];
@@ -234,8 +235,10 @@ static void apply_environment(struct config *config, char *const *environment, s
         if (strcmp(in_k8s, "true") == 0 || strcmp(in_k8s, "1") == 0) {
             set_value(config, SETTING_CLUSTER_MODE, "k8s", CONFIG_ENVIRONMENT, "RUNNING_IN_K8S_ENV");
         } else if (strcmp(in_k8s, "false") != 0 && strcmp(in_k8s, "0") != 0) {
-            add_problem(problems, "cluster_mode: is neither true nor false (\"%s\", from RUNNING_IN_K8S_ENV); give true "
-                                  "or false", in_k8s);
+            add_problem(problems,
+                        "cluster_mode: is neither true nor false (\"%s\", from RUNNING_IN_K8S_ENV); give true "
+                        "or false",
+                        in_k8s);
         }
     }
     for (unsigned i = 0; i < SETTING_COUNT; i++) {
@@ -258,8 +261,9 @@ static void apply_environment(struct config *config, char *const *environment, s
 static const char *json_kind(const json_t *value)
 {
     static const char *const names[] = {
-        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "a list",        [JSON_STRING] = "a text", [JSON_INTEGER] = "a number",
-        [JSON_REAL] = "a fraction",  [JSON_TRUE] = "a truth value", [JSON_FALSE] = "a truth value", [JSON_NULL] = "null",
+        [JSON_OBJECT] = "an object",    [JSON_ARRAY] = "a list",    [JSON_STRING] = "a text",
+        [JSON_INTEGER] = "a number",    [JSON_REAL] = "a fraction", [JSON_TRUE] = "a truth value",
+        [JSON_FALSE] = "a truth value", [JSON_NULL] = "null",
     };
     return names[json_typeof(value)];
 }
@@ -506,12 +510,9 @@ static void validate_places(const struct config *config, struct buffer *problems
         const char *path;
         enum setting_id id;
     } places[] = {
-        {config->log_directory, SETTING_LOG_ENTRY_PATH},
-        {config->snapshot_directory, SETTING_SNAPSHOT_PATH},
-        {snapshot_metadata, SETTING_SNAPSHOT_PATH},
-        {config->log_metadata_file, SETTING_LOG_METADATA_PATH},
-        {config->raft_state_file, SETTING_RAFT_STATE_PATH},
-        {config->lock_file, SETTING_RAFT_STATE_PATH},
+        {config->log_directory, SETTING_LOG_ENTRY_PATH},    {config->snapshot_directory, SETTING_SNAPSHOT_PATH},
+        {snapshot_metadata, SETTING_SNAPSHOT_PATH},         {config->log_metadata_file, SETTING_LOG_METADATA_PATH},
+        {config->raft_state_file, SETTING_RAFT_STATE_PATH}, {config->lock_file, SETTING_RAFT_STATE_PATH},
     };
     for (size_t i = 0; i < ARRAY_COUNT(places); i++) {
         for (size_t j = i + 1; j < ARRAY_COUNT(places); j++) {

@@ -60,11 +60,11 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_FLAG, CONFIG_DERIVED };
 
 struct setting_value {
-    char *text;               /* as it was given, owned; NULL: not set */
-    uint64_t number;          /* of all but texts and paths; of choices their place in the list */
-    bool valid;               /* on its own */
+    char *text;      /* as it was given, owned; NULL: not set */
+    uint64_t number; /* of all but texts and paths; of choices their place in the list */
+    bool valid;      /* on its own */
     enum config_source source;
-    char origin[72];          /* for people: "--api-port", "CORACLE_API_PORT", "config.json", "default" */
+    char origin[72]; /* for people: "--api-port", "CORACLE_API_PORT", "config.json", "default" */
 };
 
 struct config {
@@ -74,8 +74,8 @@ struct config {
     char *log_metadata_file;
     char *raft_state_file;
     char *snapshot_directory;
-    char *lock_file;          /* beside the raft state, which says who this node is */
-    struct buffer warnings;   /* lines, each ended by '\n': odd, but not wrong */
+    char *lock_file;                         /* beside the raft state, which says who this node is */
+    struct buffer warnings;                  /* lines, each ended by '\n': odd, but not wrong */
     bool print_config, check, help, version; /* flags that ask for something else than to serve */
 };
 

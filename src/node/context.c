@@ -147,7 +147,8 @@ static void respect_memory_limit(struct context *context)
     struct drive_config *drive = &context->drive_config;
     uint64_t limit = os_memory_limit();
     if (limit < MEMORY_BYTES_ADVISED) {
-        log_warn(context->logger, "limit of memory is low", "limit_bytes=%llu advised_bytes=%llu remedy=raise the "
+        log_warn(context->logger, "limit of memory is low",
+                 "limit_bytes=%llu advised_bytes=%llu remedy=raise the "
                  "container's limit; all keys and values are kept in memory",
                  (unsigned long long)limit, (unsigned long long)MEMORY_BYTES_ADVISED);
     }

@@ -43,7 +43,8 @@ static bool is_numeric_address(const char *host)
 
 static bool is_host_name_byte(uint8_t c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_';
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '.' ||
+           c == '_';
 }
 
 static bool parse_port(struct bytes text, uint16_t *port)
@@ -103,12 +104,13 @@ bool join_read_file(const char *path, struct buffer *out, struct buffer *problem
     int failure = errno;
     if (stream != NULL) fclose(stream);
     if (failed) {
-        buffer_append_format(problems, "cluster_config_path: can't be read (\"%s\": %s); give what the cluster mode needs\n",
+        buffer_append_format(problems,
+                             "cluster_config_path: can't be read (\"%s\": %s); give what the cluster mode needs\n",
                              path, strerror(failure));
     } else if (out->size > FILE_BYTES_MAX) {
         failed = true;
-        buffer_append_format(problems, "cluster_config_path: is larger than 1 MiB (\"%s\"); give what the cluster mode needs\n",
-                             path);
+        buffer_append_format(
+            problems, "cluster_config_path: is larger than 1 MiB (\"%s\"); give what the cluster mode needs\n", path);
     }
     return !failed;
 }
@@ -188,8 +190,7 @@ static void self_is_missing(const struct config *config, const struct join_clust
     }
     buffer_append_format(&remedy, ", or add it to %s", config_text(config, SETTING_CLUSTER_CONFIG_PATH));
     buffer_append_byte(&remedy, '\0');
-    config_problem(config, problems, SETTING_NODE_ID, "is not in the cluster configuration",
-                   (const char *)remedy.data);
+    config_problem(config, problems, SETTING_NODE_ID, "is not in the cluster configuration", (const char *)remedy.data);
     buffer_free(&remedy);
 }
 

@@ -19,8 +19,8 @@ static void problem(struct reading *reading, const char *what, const char *remed
 static void member_problem(struct reading *reading, size_t number, const char *what, const char *value,
                            const char *remedy)
 {
-    buffer_append_format(reading->problems, "cluster_config_path: member %zu: %s (%s%.100s%s, in %s); %s\n", number, what,
-                         value != NULL ? "\"" : "", value != NULL ? value : "not set", value != NULL ? "\"" : "",
+    buffer_append_format(reading->problems, "cluster_config_path: member %zu: %s (%s%.100s%s, in %s); %s\n", number,
+                         what, value != NULL ? "\"" : "", value != NULL ? value : "not set", value != NULL ? "\"" : "",
                          reading->name, remedy);
 }
 
@@ -48,8 +48,7 @@ static void read_address(struct reading *reading, size_t number, const json_t *r
 static void read_member(struct reading *reading, size_t number, const json_t *row, struct join_member *member)
 {
     if (!json_is_object(row)) {
-        member_problem(reading, number, "is no object", NULL,
-                       "write {\"node_id\": …, \"rpc_url\": …, \"api_url\": …}");
+        member_problem(reading, number, "is no object", NULL, "write {\"node_id\": …, \"rpc_url\": …, \"api_url\": …}");
         return;
     }
     const char *node_id = read_text(reading, number, row, "node_id");

@@ -242,7 +242,8 @@ static bool parse_number(const char *text, bool with_unit, uint64_t *number, boo
     const char *at = text;
     *overflow = false;
     for (; *at >= '0' && *at <= '9'; at++) {
-        if (__builtin_mul_overflow(value, 10u, &value) || __builtin_add_overflow(value, (unsigned)(*at - '0'), &value)) {
+        if (__builtin_mul_overflow(value, 10u, &value) ||
+            __builtin_add_overflow(value, (unsigned)(*at - '0'), &value)) {
             *overflow = true;
         }
     }

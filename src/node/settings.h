@@ -20,10 +20,10 @@ enum setting_kind {
 };
 
 struct setting {
-    const char *field;        /* in JSON */
-    const char *flag;         /* without "--" */
-    const char *second_flag;  /* another name for it, or NULL */
-    const char *environment;  /* read besides CORACLE_<FLAG>, or NULL */
+    const char *field;       /* in JSON */
+    const char *flag;        /* without "--" */
+    const char *second_flag; /* another name for it, or NULL */
+    const char *environment; /* read besides CORACLE_<FLAG>, or NULL */
     enum setting_kind kind;
     const char *default_text; /* NULL: none, or it follows from other settings */
     uint64_t low, high;       /* of numbers, inclusive */

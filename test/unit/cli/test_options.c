@@ -192,10 +192,8 @@ static void help_comes_whatever_else_is_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(flags_may_stand_anywhere_and_in_both_ways),
-        cmocka_unit_test(defaults_stay),
-        cmocka_unit_test(after_two_dashes_nothing_is_a_flag),
-        cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(flags_may_stand_anywhere_and_in_both_ways), cmocka_unit_test(defaults_stay),
+        cmocka_unit_test(after_two_dashes_nothing_is_a_flag),        cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(help_comes_whatever_else_is_there),
     };
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);

@@ -158,7 +158,8 @@ static void make_snapshot_directory(const char *path)
     char name[128];
     uint8_t slot[SLOT_BYTES];
     struct buffer file = make_snapshot();
-    struct snapshot_metadata metadata = {.epoch = 3, .index = 40, .term = 6, .size_bytes = file.size, .snapshot_id = 0x1111};
+    struct snapshot_metadata metadata = {
+        .epoch = 3, .index = 40, .term = 6, .size_bytes = file.size, .snapshot_id = 0x1111};
     struct os_disk disk;
     os_disk_init(&disk);
     assert_int_equal(disk_make_directories(&disk.port, path), ERR_OK);

@@ -34,7 +34,7 @@ struct world {
     time_ns now;
     struct net_stream streams[STREAMS_MAX];
     unsigned stream_count;
-    bool in_call;          /* callbacks must not come from within */
+    bool in_call; /* callbacks must not come from within */
     struct buffer trace;
     struct client *client;
     struct client_request request;
@@ -155,8 +155,11 @@ static struct world *world_new(uint32_t endpoint_count)
 
 static void get(struct world *world, bool retry)
 {
-    world->request = (struct client_request){
-        .method = "GET", .path = bytes_of_string("/x"), .timeout = 5 * TIME_NS_PER_S, .idempotent = true, .retry = retry};
+    world->request = (struct client_request){.method = "GET",
+                                             .path = bytes_of_string("/x"),
+                                             .timeout = 5 * TIME_NS_PER_S,
+                                             .idempotent = true,
+                                             .retry = retry};
     world->in_call = true;
     client_request(world->client, &world->request, done, world);
     world->in_call = false;
@@ -226,7 +229,7 @@ static void the_callback_may_begin_the_next_request(void **state)
     world->next_path = "/y";
     answer(world, 200, "1");
     expect(world, "connect 0 a:1\n" GET_TEXT("0", "a:1") "done ok 200 1 from :1\n"
-                  "write 0 GET /y HTTP/1.1|Host: a:1||\n");
+                                                         "write 0 GET /y HTTP/1.1|Host: a:1||\n");
     answer(world, 200, "2");
     expect(world, "done ok 200 2 from :1\n");
     world_free(world);
@@ -338,7 +341,8 @@ static void a_read_whose_connection_breaks_is_sent_to_the_next(void **state)
     closed(world, NET_RESET);
     connected(world);
     answer(world, 200, "x");
-    expect(world, "connect 0 a:1\n" GET_TEXT("0", "a:1") "connect 1 b:2\n" GET_TEXT("1", "b:2") "done ok 200 x from :2\n");
+    expect(world,
+           "connect 0 a:1\n" GET_TEXT("0", "a:1") "connect 1 b:2\n" GET_TEXT("1", "b:2") "done ok 200 x from :2\n");
     world_free(world);
 }
 
@@ -354,8 +358,8 @@ static void a_kept_connection_that_was_closed_meanwhile_is_made_anew(void **stat
     get(world, false);
     connected(world);
     answer(world, 200, "y");
-    expect(world, "connect 0 a:1\n" GET_TEXT("0", "a:1") "done ok 200 x from :1\nconnect 1 a:1\n" GET_TEXT("1", "a:1")
-                  "done ok 200 y from :1\n");
+    expect(world, "connect 0 a:1\n" GET_TEXT("0", "a:1") "done ok 200 x from :1\nconnect 1 a:1\n" GET_TEXT(
+                      "1", "a:1") "done ok 200 y from :1\n");
     /* Just when the next request was sent: a read goes to the same endpoint again, on a new connection. */
     get(world, false);
     closed(world, NET_RESET);
@@ -377,8 +381,8 @@ static void refusals_that_did_nothing_are_retried_when_asked(void **state)
     answer(world, 503, no_leader);
     connected(world);
     answer(world, 200, "{}");
-    expect(world, "connect 0 a:1\n" POST_TEXT("0", "a:1") "abort 0\nconnect 1 b:2\n" POST_TEXT("1", "b:2")
-                  "done ok 200 {} from :2\n");
+    expect(world, "connect 0 a:1\n" POST_TEXT("0", "a:1") "abort 0\nconnect 1 b:2\n" POST_TEXT(
+                      "1", "b:2") "done ok 200 {} from :2\n");
     world_free(world);
 
     /* When it wasn't asked for, the refusal is the answer. */
@@ -386,8 +390,8 @@ static void refusals_that_did_nothing_are_retried_when_asked(void **state)
     post(world, false);
     connected(world);
     answer(world, 503, no_leader);
-    expect(world, "connect 0 a:1\n" POST_TEXT("0", "a:1")
-                  "done ok 503 {\"error\":{\"code\":\"no_leader\",\"message\":\"none\"}} from :1\n");
+    expect(world, "connect 0 a:1\n" POST_TEXT(
+                      "0", "a:1") "done ok 503 {\"error\":{\"code\":\"no_leader\",\"message\":\"none\"}} from :1\n");
     world_free(world);
 
     /* When the time is up, the last refusal is the answer. */
@@ -398,8 +402,9 @@ static void refusals_that_did_nothing_are_retried_when_asked(void **state)
     pass(world, CLIENT_RETRY_PAUSE);
     closed(world, NET_CONNECT_FAILED);
     pass(world, 5 * TIME_NS_PER_S);
-    expect(world, "connect 0 a:1\n" POST_TEXT("0", "a:1") "abort 0\nconnect 1 a:1\n"
-                  "done ok 503 {\"error\":{\"code\":\"no_leader\",\"message\":\"none\"}} from :1\n");
+    expect(world, "connect 0 a:1\n" POST_TEXT(
+                      "0", "a:1") "abort 0\nconnect 1 a:1\n"
+                                  "done ok 503 {\"error\":{\"code\":\"no_leader\",\"message\":\"none\"}} from :1\n");
     world_free(world);
 }
 

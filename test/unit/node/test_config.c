@@ -191,9 +191,10 @@ static void a_kubernetes_service_link_is_no_port(void **state)
     load_good(&config, "--id=a", "CORACLE_API_PORT=tcp://10.96.0.7:7777");
     assert_int_equal(config_number(&config, SETTING_API_PORT), 7777);
     buffer_append_byte(&config.warnings, '\0');
-    assert_string_equal((char *)config.warnings.data,
-                        "api_port: ignored CORACLE_API_PORT=tcp://10.96.0.7:7777, which describes a service of that name; "
-                        "set enableServiceLinks: false\n");
+    assert_string_equal(
+        (char *)config.warnings.data,
+        "api_port: ignored CORACLE_API_PORT=tcp://10.96.0.7:7777, which describes a service of that name; "
+        "set enableServiceLinks: false\n");
     config_free(&config);
 }
 
@@ -241,7 +242,8 @@ struct bad_case {
 static const struct bad_case bad_cases[] = {
     {"", "", NULL, "node_id: is required (not set); give --id or NODE_ID\n"},
     {"--id=a b", "", NULL,
-     "node_id: is not a node's name (\"a b\", from --id); use at most 63 letters, digits, '-', '_' and '.', beginning with a "
+     "node_id: is not a node's name (\"a b\", from --id); use at most 63 letters, digits, '-', '_' and '.', beginning "
+     "with a "
      "letter or digit\n"},
     {"--id=", "", NULL, "node_id: is empty (\"\", from --id); give a text\n"},
     {"--id=a\n--api-port=0", "", NULL, "api_port: is out of range (0, from --api-port); give a port from 1 to 65535\n"},
@@ -256,13 +258,15 @@ static const struct bad_case bad_cases[] = {
     {"--id=a\n--api-port= 80", "", NULL,
      "api_port: is not a whole number ( 80, from --api-port); give a port from 1 to 65535\n"},
     {"--id=a", "CORACLE_RPC_TIMEOUT=1s", NULL,
-     "rpc_timeout_in_millis: is not a whole number (1s, from CORACLE_RPC_TIMEOUT); give milliseconds from 10 to 3600000, "
+     "rpc_timeout_in_millis: is not a whole number (1s, from CORACLE_RPC_TIMEOUT); give milliseconds from 10 to "
+     "3600000, "
      "without a unit\n"},
     {"--id=a\n--heartbeat=500\n--election-timeout=1000", "", NULL,
      "heartbeat_interval_in_millis: is more than a third of election_timeout_in_millis, 1000 (500, from --heartbeat); "
      "shorten it, or lengthen the election timeout; a tenth of it is usual\n"},
     {"--id=a\n--api-timeout=1000", "", NULL,
-     "api_fwd_timeout_in_millis: is more than api_timeout_in_millis, 1000 (1500, from default); shorten it; the request has "
+     "api_fwd_timeout_in_millis: is more than api_timeout_in_millis, 1000 (1500, from default); shorten it; the "
+     "request has "
      "been answered by then\n"},
     {"--id=a\n--join-mode=consul", "", NULL,
      "cluster_mode: is not one of its values (\"consul\", from --join-mode); give one of static, cluster-file, k8s\n"},
@@ -319,13 +323,15 @@ static const struct bad_case bad_cases[] = {
      "api_port: is not a whole number (-5, from c.json); give a port from 1 to 65535\n"},
     /* places */
     {"--id=a\n--raft-state-path=D/x\n--log-metadata-path=D/x", "", NULL,
-     "raft_state_path: is in the place of what write_ahead_log_metadata_path puts there (\"D/x\", from --raft-state-path); "
+     "raft_state_path: is in the place of what write_ahead_log_metadata_path puts there (\"D/x\", from "
+     "--raft-state-path); "
      "give each its own path\n"},
     {"--id=a\n--log-entry-path=D\n--snapshot-path=D\n--log-metadata-path=D/metadata", "", NULL,
      "write_ahead_log_metadata_path: is in the place of what snapshot_path puts there (\"D/metadata\", from "
      "--log-metadata-path); give each its own path\n"},
     {"--id=a\n--raft-state-path=D/log\n--log-entry-path=D/log/", "", NULL,
-     "raft_state_path: is in the place of what write_ahead_log_entry_path puts there (\"D/log\", from --raft-state-path); "
+     "raft_state_path: is in the place of what write_ahead_log_entry_path puts there (\"D/log\", from "
+     "--raft-state-path); "
      "give each its own path\n"},
 };
 
@@ -365,9 +371,9 @@ static void all_problems_come_at_once(void **state)
     (void)state;
     write_file("c.json", "{\"aip_port\": 1, \"rpc_port\": \"x\"}");
     struct config config;
-    char *problems = load(&config,
-                          "--config-file=c.json\n--electoin-timeout=5\nstray\n--api-port=0\n--join-mode=k8s\n--heartbeat=900",
-                          "CORACLE_LOG_FORMAT=xml");
+    char *problems = load(
+        &config, "--config-file=c.json\n--electoin-timeout=5\nstray\n--api-port=0\n--join-mode=k8s\n--heartbeat=900",
+        "CORACLE_LOG_FORMAT=xml");
     assert_string_equal(
         problems,
         "--electoin-timeout: there is no such flag (--electoin-timeout=5); did you mean --election-timeout?\n"
@@ -377,7 +383,8 @@ static void all_problems_come_at_once(void **state)
         "api_port: is out of range (0, from --api-port); give a port from 1 to 65535\n"
         "log_format: is not one of its values (\"xml\", from CORACLE_LOG_FORMAT); give one of text, json\n"
         "node_id: is required (not set); give --id or NODE_ID\n"
-        "heartbeat_interval_in_millis: is more than a third of election_timeout_in_millis, 1000 (900, from --heartbeat); "
+        "heartbeat_interval_in_millis: is more than a third of election_timeout_in_millis, 1000 (900, from "
+        "--heartbeat); "
         "shorten it, or lengthen the election timeout; a tenth of it is usual\n"
         "cluster_config_path: is required in mode k8s (not set); give the directory that the downward API fills\n");
     mem_free(problems);
@@ -447,16 +454,20 @@ static void paths_that_cant_be_used_are_named(void **state)
     struct buffer problems = {0};
     write_file("file", "x");
     assert_int_equal(mkfifo("pipe", 0600), 0);
-    load_good(&config, "--id=a\n--log-entry-path=file/log\n--snapshot-path=file\n--raft-state-path=pipe\n"
-                       "--log-metadata-path=fine/metadata", "");
+    load_good(&config,
+              "--id=a\n--log-entry-path=file/log\n--snapshot-path=file\n--raft-state-path=pipe\n"
+              "--log-metadata-path=fine/metadata",
+              "");
     assert_false(config_check_paths(&config, &problems));
     buffer_append_byte(&problems, '\0');
     assert_string_equal(
         (char *)problems.data,
-        "write_ahead_log_entry_path: can't be used: file/log: Not a directory (\"file/log\", from --log-entry-path); a part of "
+        "write_ahead_log_entry_path: can't be used: file/log: Not a directory (\"file/log\", from --log-entry-path); a "
+        "part of "
         "the path is a file; choose another path\n"
         "raft_state_path: is not a regular file (\"pipe\", from --raft-state-path); choose another path\n"
-        "snapshot_path: can't be used: file: Not a directory (\"file\", from --snapshot-path); a part of the path is a file; "
+        "snapshot_path: can't be used: file: Not a directory (\"file\", from --snapshot-path); a part of the path is a "
+        "file; "
         "choose another path\n");
     assert_int_not_equal(access("fine", F_OK), 0);
     buffer_free(&problems);
@@ -520,7 +531,7 @@ static void distance_counts_slips(void **state)
         const char *a, *b;
         unsigned distance;
     } cases[] = {
-        {"", "", 0},   {"a", "", 1},      {"", "abc", 3},         {"abc", "abc", 0},     {"abc", "acb", 1},
+        {"", "", 0},     {"a", "", 1},        {"", "abc", 3},           {"abc", "abc", 0},          {"abc", "acb", 1},
         {"ab", "ba", 1}, {"abcd", "abxd", 1}, {"kitten", "sitting", 3}, {"api-prt", "api-port", 1}, {"ca", "abc", 3},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {

@@ -129,8 +129,8 @@ static void a_cluster_file_names_the_members(void **state)
     (void)state;
     struct join_cluster cluster;
     struct buffer problems = {0};
-    assert_true(join_static_parse(bytes_of_string("[" ROW("node-1", "localhost:6666", "localhost:7777") ","
-                                                  ROW("node-2", "[::1]:6667", "10.0.0.2:7778") "]"),
+    assert_true(join_static_parse(bytes_of_string("[" ROW("node-1", "localhost:6666", "localhost:7777") "," ROW(
+                                      "node-2", "[::1]:6667", "10.0.0.2:7778") "]"),
                                   "c.json", &cluster, &problems));
     assert_int_equal(problems.size, 0);
     assert_int_equal(cluster.member_count, 2);
@@ -147,34 +147,39 @@ static void a_cluster_file_names_the_members(void **state)
 static const struct {
     const char *text, *problems;
 } bad_files[] = {
-    {"{}", "cluster_config_path: is no list (in c.json); write [{\"node_id\": …, \"rpc_url\": …, \"api_url\": …}, …]\n"},
-    {"[]", "cluster_config_path: names no members (in c.json); write one {\"node_id\": …, \"rpc_url\": …, \"api_url\": …} "
-           "for each\n"},
-    {"[1,1,1,1,1,1,1,1]",
-     "cluster_config_path: names 8 members, more than 7 (in c.json); three or five are usual\n"},
+    {"{}",
+     "cluster_config_path: is no list (in c.json); write [{\"node_id\": …, \"rpc_url\": …, \"api_url\": …}, …]\n"},
+    {"[]",
+     "cluster_config_path: names no members (in c.json); write one {\"node_id\": …, \"rpc_url\": …, \"api_url\": …} "
+     "for each\n"},
+    {"[1,1,1,1,1,1,1,1]", "cluster_config_path: names 8 members, more than 7 (in c.json); three or five are usual\n"},
     {"[5]", "cluster_config_path: member 1: is no object (not set, in c.json); write {\"node_id\": …, \"rpc_url\": …, "
             "\"api_url\": …}\n"},
     {"[{\"node_id\":\"a\",\"rpc_url\":7}]",
      "cluster_config_path: member 1: rpc_url is no text (not set, in c.json); write it as a text in quotes\n"
      "cluster_config_path: member 1: api_url is missing (not set, in c.json); write it as a text in quotes\n"},
-    {"[" ROW("-a", "h:1", "h:2") "]",
-     "cluster_config_path: member 1: node_id is not a node's name (\"-a\", in c.json); use at most 63 letters, digits, '-', "
-     "'_' and '.', beginning with a letter or digit\n"},
-    {"[" ROW("a", "http://h:1", "h") "]",
-     "cluster_config_path: member 1: rpc_url is no address (\"http://h:1\", in c.json); write it as host:port, without a "
-     "scheme\n"
-     "cluster_config_path: member 1: api_url is no address (\"h\", in c.json); write it as host:port, without a scheme\n"},
+    {"[" ROW("-a", "h:1", "h:2") "]", "cluster_config_path: member 1: node_id is not a node's name (\"-a\", in "
+                                      "c.json); use at most 63 letters, digits, '-', "
+                                      "'_' and '.', beginning with a letter or digit\n"},
+    {"[" ROW("a", "http://h:1", "h") "]", "cluster_config_path: member 1: rpc_url is no address (\"http://h:1\", in "
+                                          "c.json); write it as host:port, without a "
+                                          "scheme\n"
+                                          "cluster_config_path: member 1: api_url is no address (\"h\", in c.json); "
+                                          "write it as host:port, without a scheme\n"},
     {"[{\"node_id\":\"a\",\"rpc_url\":\"h:1\",\"api_url\":\"h:2\",\"role\":\"x\"}]",
      "cluster_config_path: member 1: there is no such field (\"role\", in c.json); remove it\n"},
     {"[" ROW("a", "h:1", "h:1") "]",
      "cluster_config_path: member 1: api_url is its rpc_url too (\"h\", in c.json); give each its own address\n"},
     /* every duplicate at once */
     {"[" ROW("a", "h:1", "h:2") "," ROW("b", "h:1", "g:2") "," ROW("a", "h:3", "h:2") "," ROW("c", "h:2", "h:9") "]",
-     "cluster_config_path: member 2: rpc_url is that of member 1 too (\"h\", in c.json); give each member its own address\n"
+     "cluster_config_path: member 2: rpc_url is that of member 1 too (\"h\", in c.json); give each member its own "
+     "address\n"
      "cluster_config_path: member 3: node_id is that of member 1 too (\"a\", in c.json); give each member its own\n"
-     "cluster_config_path: member 3: api_url is that of member 1 too (\"h\", in c.json); give each member its own address\n"
+     "cluster_config_path: member 3: api_url is that of member 1 too (\"h\", in c.json); give each member its own "
+     "address\n"
      "cluster_config_path: member 4: rpc_url is the api_url of member 1 (\"h\", in c.json); give each its own address\n"
-     "cluster_config_path: member 4: rpc_url is the api_url of member 3 (\"h\", in c.json); give each its own address\n"},
+     "cluster_config_path: member 4: rpc_url is the api_url of member 3 (\"h\", in c.json); give each its own "
+     "address\n"},
 };
 
 static void bad_cluster_files_are_explained(void **state)
@@ -208,8 +213,9 @@ static void a_missing_or_huge_file_is_named(void **state)
     struct join_cluster cluster;
     struct buffer problems = {0};
     assert_false(join_static_read("gone.json", &cluster, &problems));
-    assert_string_equal(text_of(&problems), "cluster_config_path: can't be read (\"gone.json\": No such file or directory); "
-                                            "give what the cluster mode needs\n");
+    assert_string_equal(text_of(&problems),
+                        "cluster_config_path: can't be read (\"gone.json\": No such file or directory); "
+                        "give what the cluster mode needs\n");
     buffer_clear(&problems);
     assert_int_equal(mkdir("d", 0700), 0);
     assert_false(join_static_read("d", &cluster, &problems));
@@ -242,9 +248,10 @@ static void labels_name_the_pods(void **state)
     assert_int_equal(cluster.members[2].rpc_port, 6666);
     assert_int_equal(cluster.members[2].api_port, 7777);
     /* No newline at the end, carriage returns, one of the namespace, other labels of similar names. */
-    assert_true(join_k8s_parse(bytes_of_string("raft-cluster/identity=\"no\"\r\nraft-cluster/id=\"x\"\r\nraft-cluster/size=\"1\"\r\n"
-                                               "raft-cluster/svcName=\"y.z\""),
-                               bytes_of_string("prod\n"), 1, 2, &cluster, &problems));
+    assert_true(join_k8s_parse(
+        bytes_of_string("raft-cluster/identity=\"no\"\r\nraft-cluster/id=\"x\"\r\nraft-cluster/size=\"1\"\r\n"
+                        "raft-cluster/svcName=\"y.z\""),
+        bytes_of_string("prod\n"), 1, 2, &cluster, &problems));
     assert_int_equal(cluster.member_count, 1);
     assert_string_equal(cluster.members[0].rpc_host, "x-0.y.z");
 }
@@ -256,9 +263,11 @@ static const struct {
      "cluster_config_path: labels: a label is missing (\"raft-cluster/id\"); add it to the pod's labels\n"
      "cluster_config_path: labels: a label is missing (\"raft-cluster/size\"); add it to the pod's labels\n"
      "cluster_config_path: labels: a label is missing (\"raft-cluster/svcName\"); add it to the pod's labels\n"},
-    {LABELS, "", "cluster_config_path: k8s-ns: is no namespace (\"\"); let the downward API write metadata.namespace there\n"},
+    {LABELS, "",
+     "cluster_config_path: k8s-ns: is no namespace (\"\"); let the downward API write metadata.namespace there\n"},
     {LABELS, "Not A Name",
-     "cluster_config_path: k8s-ns: is no namespace (\"Not A Name\"); let the downward API write metadata.namespace there\n"},
+     "cluster_config_path: k8s-ns: is no namespace (\"Not A Name\"); let the downward API write metadata.namespace "
+     "there\n"},
     {"raft-cluster/id=\"x\"\nraft-cluster/size=\"0\"\nraft-cluster/svcName=\"y\"", "prod",
      "cluster_config_path: labels: raft-cluster/size is no size for a cluster (\"0\"); give a number from 1 to 7\n"},
     {"raft-cluster/id=\"x\"\nraft-cluster/size=\"8\"\nraft-cluster/svcName=\"y\"", "prod",
@@ -266,11 +275,13 @@ static const struct {
     {"raft-cluster/id=\"x\"\nraft-cluster/size=\"33\"\nraft-cluster/svcName=\"y\"", "prod",
      "cluster_config_path: labels: raft-cluster/size is no size for a cluster (\"33\"); give a number from 1 to 7\n"},
     {"raft-cluster/id=\"x\"\nraft-cluster/size=\"three\"\nraft-cluster/svcName=\"y\"", "prod",
-     "cluster_config_path: labels: raft-cluster/size is no size for a cluster (\"three\"); give a number from 1 to 7\n"},
+     "cluster_config_path: labels: raft-cluster/size is no size for a cluster (\"three\"); give a number from 1 to "
+     "7\n"},
     {"raft-cluster/id=\"X_\"\nraft-cluster/size=\"3\"\nraft-cluster/svcName=\"-y\"", "prod",
      "cluster_config_path: labels: raft-cluster/id can't be part of a host name (\"X_\"); give the StatefulSet's name: "
      "lower-case letters, digits and '-', at most 61\n"
-     "cluster_config_path: labels: raft-cluster/svcName can't be part of a host name (\"-y\"); give the headless service's "
+     "cluster_config_path: labels: raft-cluster/svcName can't be part of a host name (\"-y\"); give the headless "
+     "service's "
      "name\n"},
     {LABELS "raft-cluster/id=\"again\"\n", "prod",
      "cluster_config_path: labels: this label comes twice (\"raft-cluster/id\"); remove one\n"},
@@ -287,8 +298,8 @@ static void bad_labels_are_explained(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(bad_labels); i++) {
         struct join_cluster cluster;
         struct buffer problems = {0};
-        assert_false(join_k8s_parse(bytes_of_string(bad_labels[i].labels), bytes_of_string(bad_labels[i].name_space), 1, 2,
-                                    &cluster, &problems));
+        assert_false(join_k8s_parse(bytes_of_string(bad_labels[i].labels), bytes_of_string(bad_labels[i].name_space), 1,
+                                    2, &cluster, &problems));
         assert_string_equal(text_of(&problems), bad_labels[i].problems);
         buffer_free(&problems);
     }
@@ -302,7 +313,8 @@ static void values_that_end_early_are_malformed(void **state)
         char labels[200];
         struct join_cluster cluster;
         struct buffer problems = {0};
-        snprintf(labels, sizeof labels, "raft-cluster/size=\"3\"\nraft-cluster/svcName=\"y\"\nraft-cluster/id=%s", values[i]);
+        snprintf(labels, sizeof labels, "raft-cluster/size=\"3\"\nraft-cluster/svcName=\"y\"\nraft-cluster/id=%s",
+                 values[i]);
         assert_false(join_k8s_parse(bytes_of_string(labels), bytes_of_string("prod"), 1, 2, &cluster, &problems));
         assert_non_null(strstr(text_of(&problems), "this label's value is malformed (\"raft-cluster/id\")"));
         buffer_free(&problems);
@@ -328,11 +340,12 @@ static void the_downward_directory_is_read(void **state)
         assert_int_equal(cluster.member_count, 3);
     }
     assert_false(join_k8s_read("nowhere", 6666, 7777, &cluster, &problems));
-    assert_string_equal(text_of(&problems),
-                        "cluster_config_path: can't be read (\"nowhere/labels\": No such file or directory); give what the "
-                        "cluster mode needs\n"
-                        "cluster_config_path: can't be read (\"nowhere/k8s-ns\": No such file or directory); give what the "
-                        "cluster mode needs\n");
+    assert_string_equal(
+        text_of(&problems),
+        "cluster_config_path: can't be read (\"nowhere/labels\": No such file or directory); give what the "
+        "cluster mode needs\n"
+        "cluster_config_path: can't be read (\"nowhere/k8s-ns\": No such file or directory); give what the "
+        "cluster mode needs\n");
     buffer_free(&problems);
 }
 
@@ -399,7 +412,8 @@ static void the_listening_address_follows_the_members_entry(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         char text[256];
         char asked[64];
-        snprintf(text, sizeof text, "[{\"node_id\":\"n\",\"rpc_url\":\"%s\",\"api_url\":\"%s\"}]", cases[i].rpc, cases[i].api);
+        snprintf(text, sizeof text, "[{\"node_id\":\"n\",\"rpc_url\":\"%s\",\"api_url\":\"%s\"}]", cases[i].rpc,
+                 cases[i].api);
         write_file("c.json", text);
         snprintf(asked, sizeof asked, "--listen-host=%s", cases[i].asked != NULL ? cases[i].asked : "");
         struct resolved resolved;
@@ -418,14 +432,16 @@ static void ports_left_at_their_defaults_are_the_files(void **state)
 {
     (void)state;
     struct resolved resolved;
-    write_file("c.json", "[" ROW("a", "localhost:7101", "localhost:7201") "," ROW("b", "localhost:7102", "localhost:7202") ","
-                         ROW("c", "localhost:7103", "localhost:7203") "]");
+    write_file("c.json",
+               "[" ROW("a", "localhost:7101", "localhost:7201") "," ROW(
+                   "b", "localhost:7102", "localhost:7202") "," ROW("c", "localhost:7103", "localhost:7203") "]");
     assert_true(resolve(&resolved, ARGUMENTS("--id=b", "--cluster-config-path=c.json", "--api-port=9")));
     assert_int_equal(config_number(&resolved.config, SETTING_RPC_PORT), 7102);
     assert_string_equal(resolved.config.values[SETTING_RPC_PORT].origin, "cluster_config_path");
     assert_int_equal(config_number(&resolved.config, SETTING_API_PORT), 9);
-    assert_string_equal(text_of(&resolved.config.warnings),
-                        "api_port: differs from what others are told (9, from --api-port; the cluster configuration says 7202)\n");
+    assert_string_equal(
+        text_of(&resolved.config.warnings),
+        "api_port: differs from what others are told (9, from --api-port; the cluster configuration says 7202)\n");
     release(&resolved);
 }
 
@@ -446,24 +462,27 @@ static void problems_of_settings_and_cluster_come_together(void **state)
     struct resolved resolved;
     write_file("c.json", "[" ROW("a", "localhost:1", "localhost:2") "]");
     assert_false(resolve(&resolved, ARGUMENTS("--id=z", "--cluster-config-path=c.json", "--heartbeat=0")));
-    assert_string_equal(text_of(&resolved.problems),
-                        "heartbeat_interval_in_millis: is out of range (0, from --heartbeat); give milliseconds from 5 to "
-                        "3600000, without a unit\n"
-                        "node_id: is not in the cluster configuration (\"z\", from --id); give one of a, or add it to c.json\n");
+    assert_string_equal(
+        text_of(&resolved.problems),
+        "heartbeat_interval_in_millis: is out of range (0, from --heartbeat); give milliseconds from 5 to "
+        "3600000, without a unit\n"
+        "node_id: is not in the cluster configuration (\"z\", from --id); give one of a, or add it to c.json\n");
     release(&resolved);
 
     write_file("c.json", "[" ROW("a", "localhost:1", "nonsense") "]");
     assert_false(resolve(&resolved, ARGUMENTS("--api-port=5", "--rpc-port=5", "--cluster-config-path=c.json")));
-    assert_string_equal(text_of(&resolved.problems),
-                        "node_id: is required (not set); give --id or NODE_ID\n"
-                        "cluster_config_path: member 1: api_url is no address (\"nonsense\", in c.json); write it as host:port, "
-                        "without a scheme\n"
-                        "rpc_port: is the same as api_port (5, from --rpc-port); give two different ports\n");
+    assert_string_equal(
+        text_of(&resolved.problems),
+        "node_id: is required (not set); give --id or NODE_ID\n"
+        "cluster_config_path: member 1: api_url is no address (\"nonsense\", in c.json); write it as host:port, "
+        "without a scheme\n"
+        "rpc_port: is the same as api_port (5, from --rpc-port); give two different ports\n");
     release(&resolved);
 
     assert_false(resolve(&resolved, ARGUMENTS("--id=a", "--join-mode=zookeeper", "--cluster-config-path=gone")));
-    assert_string_equal(text_of(&resolved.problems), "cluster_mode: is not one of its values (\"zookeeper\", from --join-mode); "
-                                                     "give one of static, cluster-file, k8s\n");
+    assert_string_equal(text_of(&resolved.problems),
+                        "cluster_mode: is not one of its values (\"zookeeper\", from --join-mode); "
+                        "give one of static, cluster-file, k8s\n");
     release(&resolved);
 }
 
@@ -474,8 +493,9 @@ static void a_port_of_the_file_may_collide_with_one_given(void **state)
     write_file("c.json", "[" ROW("a", "localhost:7777", "localhost:80") "]");
     /* rpc_port comes from the file, and is the api_port that was asked for. */
     assert_false(resolve(&resolved, ARGUMENTS("--id=a", "--cluster-config-path=c.json", "--api-port=7777")));
-    assert_string_equal(text_of(&resolved.problems), "rpc_port: is the same as api_port (7777, from cluster_config_path); give "
-                                                     "two different ports\n");
+    assert_string_equal(text_of(&resolved.problems),
+                        "rpc_port: is the same as api_port (7777, from cluster_config_path); give "
+                        "two different ports\n");
     release(&resolved);
     /* An api_port equal to the default rpc_port is fine when the file moves the latter. */
     write_file("c.json", "[" ROW("a", "localhost:7101", "localhost:6666") "]");

@@ -56,7 +56,7 @@ static const struct lifecycle_part parts[] = {
 static const struct {
     const char *failing;
     bool starts, stops;
-    const char *trace;  /* of the start, then of the stop */
+    const char *trace; /* of the start, then of the stop */
     const char *errors;
     enum error code;
 } stories[] = {
@@ -130,7 +130,8 @@ static void a_long_text_is_cut_and_too_many_failures_are_dropped(void **state)
     char longer[2 * LIFECYCLE_TEXT_BYTES];
     memset(longer, 'x', sizeof longer);
     longer[sizeof longer - 1] = '\0';
-    for (unsigned i = 0; i < 3 * LIFECYCLE_PARTS_MAX; i++) lifecycle_error_add(&error, "p", "start", ERR_LOCKED, longer);
+    for (unsigned i = 0; i < 3 * LIFECYCLE_PARTS_MAX; i++)
+        lifecycle_error_add(&error, "p", "start", ERR_LOCKED, longer);
     assert_int_equal(error.failure_count, 2 * LIFECYCLE_PARTS_MAX);
     lifecycle_error_print(&error, &text);
     size_t line = strlen("could not start p: ") + LIFECYCLE_TEXT_BYTES - 1 + 1;

@@ -20,12 +20,13 @@
 #include "cli/local_cluster.h"
 #include "cli/node_view.h"
 
-static char directory[64];
+static char directory[512];
 
 static int enter_directory(void **state)
 {
     (void)state;
-    snprintf(directory, sizeof directory, "/tmp/coracle-local-XXXXXX");
+    const char *base = getenv("TMPDIR");
+    snprintf(directory, sizeof directory, "%s/coracle-local-XXXXXX", base != NULL ? base : P_tmpdir);
     assert_non_null(mkdtemp(directory));
     return chdir(directory);
 }
@@ -33,7 +34,7 @@ static int enter_directory(void **state)
 static int leave_directory(void **state)
 {
     (void)state;
-    char command[96];
+    char command[600];
     assert_int_equal(chdir("/"), 0);
     snprintf(command, sizeof command, "rm -rf %s", directory);
     return system(command);

@@ -21,14 +21,15 @@
 #include "storage/log_metadata.h"
 #include "storage/raft_state.h"
 
-static char directory[64];
+static char directory[512];
 static int saved_stdout = -1;
 
 /* The commands print for people; the tests look at what they leave. */
 static int enter_directory(void **state)
 {
     (void)state;
-    snprintf(directory, sizeof directory, "/tmp/coracle-restore-XXXXXX");
+    const char *base = getenv("TMPDIR");
+    snprintf(directory, sizeof directory, "%s/coracle-restore-XXXXXX", base != NULL ? base : P_tmpdir);
     assert_non_null(mkdtemp(directory));
     return chdir(directory);
 }
@@ -36,7 +37,7 @@ static int enter_directory(void **state)
 static int leave_directory(void **state)
 {
     (void)state;
-    char command[96];
+    char command[600];
     assert_int_equal(chdir("/"), 0);
     snprintf(command, sizeof command, "rm -rf %s", directory);
     return system(command);

@@ -40,12 +40,13 @@ static struct words *split(struct words *words, const char *text)
 }
 
 /* A directory of the test's own, the working directory while it runs. */
-static char directory[64];
+static char directory[512];
 
 static int enter_directory(void **state)
 {
     (void)state;
-    snprintf(directory, sizeof directory, "/tmp/coracle-config-XXXXXX");
+    const char *base = getenv("TMPDIR");
+    snprintf(directory, sizeof directory, "%s/coracle-config-XXXXXX", base != NULL ? base : P_tmpdir);
     assert_non_null(mkdtemp(directory));
     return chdir(directory);
 }
@@ -53,7 +54,7 @@ static int enter_directory(void **state)
 static int leave_directory(void **state)
 {
     (void)state;
-    char command[96];
+    char command[600];
     assert_int_equal(chdir("/"), 0);
     snprintf(command, sizeof command, "rm -rf %s", directory);
     return system(command);

@@ -18,12 +18,13 @@
 #include "node/join_k8s.h"
 #include "node/join_static.h"
 
-static char directory[64];
+static char directory[512];
 
 static int enter_directory(void **state)
 {
     (void)state;
-    snprintf(directory, sizeof directory, "/tmp/coracle-join-XXXXXX");
+    const char *base = getenv("TMPDIR");
+    snprintf(directory, sizeof directory, "%s/coracle-join-XXXXXX", base != NULL ? base : P_tmpdir);
     assert_non_null(mkdtemp(directory));
     return chdir(directory);
 }
@@ -31,7 +32,7 @@ static int enter_directory(void **state)
 static int leave_directory(void **state)
 {
     (void)state;
-    char command[96];
+    char command[600];
     assert_int_equal(chdir("/"), 0);
     snprintf(command, sizeof command, "rm -rf %s", directory);
     return system(command);

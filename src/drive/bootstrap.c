@@ -61,7 +61,11 @@ static enum error new_state(const struct bootstrap *bootstrap, struct raft_state
                  config->raft_state_file, config->log_directory, search.name);
         return ERR_DAMAGED;
     }
+    /* A member whose disk was wiped must not begin with an incarnation that its peers remember: they would take it for one that
+       never left, and its commands for repeats. So it counts from the clock, by more than anyone restarts. */
+    uint64_t wall_clock_ms = (uint64_t)(loop_wall_clock(bootstrap->ports->loop) / TIME_NS_PER_MS);
     *state = (struct raft_state){.member = member_id_of(config->node_id),
+                                 .incarnation = wall_clock_ms,
                                  .founding_nonce = random_number(bootstrap),
                                  .log_id = random_number(bootstrap)};
     snprintf(state->node_id, sizeof state->node_id, "%s", config->node_id);
@@ -190,7 +194,7 @@ enum error bootstrap_replica(const struct bootstrap *bootstrap, struct raft_stat
         struct replica_status status;
         replica_status(replica, &status);
         struct log_manager_sink sink = {.entry = take_entry, .commit = take_commit};
-        error = log_manager_recover(bootstrap->log, state->log_id, status.raft.last_index, status.raft.last_term,
+        error = log_manager_recover(bootstrap->log, state->log_id, state->term == 0, status.raft.last_index, status.raft.last_term,
                                     replica_applied_chain(replica), &sink, replica, &scan, text);
     }
     if (error == ERR_OK && scan.outcome == LOG_TORN) {

@@ -11,7 +11,7 @@
  *         24     8  log id: random, made with the file
  *         32     8  term
  *         40     8  vote: member id, or 0
- *         48     8  incarnation: counts the starts
+ *         48     8  incarnation: counts the starts, from the wall clock's milliseconds when the file was made
  *         56     8  no vote before this term: set on a member that came back with a wiped disk
  *         64     1  catching up: 1 until that member caught up (it neither votes nor counts)
  *         65     7  zero

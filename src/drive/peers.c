@@ -4,6 +4,9 @@
 #include "base/mem.h"
 #include "base/random.h"
 
+/* A stranger may make us keep this much, and no more. */
+#define GREETING_BYTES_MAX (PEER_FRAME_HEADER_BYTES + PEER_PROTOBUF_BYTES_MAX)
+
 struct peer;
 
 /* One stream, before and after it is known whose it is. */
@@ -310,6 +313,7 @@ static void on_received(void *user, struct bytes bytes)
         struct peer_frame frame;
         size_t frame_bytes = 0;
         enum error error = peer_frame_next(left, &frame, &frame_bytes);
+        if (error == ERR_NOT_READY && !connection->greeted && frame_bytes > GREETING_BYTES_MAX) error = ERR_BAD_FRAME;
         if (error == ERR_NOT_READY) break;
         if (error != ERR_OK) {
             refuse(connection, error, "a garbled frame");
@@ -458,12 +462,18 @@ static time_ns silence_max(const struct peers *peers)
     return peers->config->rpc_timeout;
 }
 
+/* To greet takes one frame: a stranger whose bytes trickle in doesn't hold its place with them. */
+static time_ns patience_end(const struct connection *connection)
+{
+    return (connection->greeted ? connection->last_received : connection->since) + silence_max(connection->peers);
+}
+
 void peers_tick(struct peers *peers, time_ns now)
 {
     if (peers->stopped) return;
     for (struct connection *connection = peers->connections; connection != NULL; connection = connection->next) {
         if (connection->dead) continue;
-        if (now >= connection->last_received + silence_max(peers)) {
+        if (now >= patience_end(connection)) {
             end_connection(connection, false);
         } else if (connection->open && connection->greeted && now >= connection->last_sent + silence_max(peers) / 2) {
             send_greeting(connection);
@@ -481,7 +491,7 @@ time_ns peers_deadline(const struct peers *peers)
     if (peers->stopped) return deadline;
     for (const struct connection *connection = peers->connections; connection != NULL; connection = connection->next) {
         if (connection->dead) continue;
-        time_ns silent = connection->last_received + silence_max(peers);
+        time_ns silent = patience_end(connection);
         time_ns ping = connection->greeted ? connection->last_sent + silence_max(peers) / 2 : silent;
         if (silent < deadline) deadline = silent;
         if (ping < deadline) deadline = ping;

@@ -6,8 +6,8 @@
  * incarnation) ends the connection, is logged once, and harms nothing; so does a malformed frame.
  *
  * Messages gather in the connection's buffer until peers_flush, one write for a turn. Nothing is kept for a member without a
- * connection: consensus repeats what matters. A connection on which nothing arrives for rpc_timeout is reset; an idle one is
- * kept alive by repeating the greeting. Reconnecting goes on for ever, with backoff up to PEERS_BACKOFF_MAX.
+ * connection: consensus repeats what matters. A connection on which nothing arrives for rpc_timeout is reset, and one that
+ * hasn't greeted by then, whatever arrives; an idle one is kept alive by repeating the greeting. Reconnecting goes on for ever, with backoff up to PEERS_BACKOFF_MAX.
  */
 #ifndef CORACLE_DRIVE_PEERS_H
 #define CORACLE_DRIVE_PEERS_H

@@ -566,7 +566,8 @@ static bool may_close(struct drive *drive)
 {
     if (now_of(drive) >= drive->stop_deadline) return true;
     if (!clients_idle(drive->clients)) return false;
-    if (drive->replica == NULL || drive->config.member_count == 1) return true;
+    /* Without anybody who could take over there is nothing to wait for. */
+    if (drive->replica == NULL || !peers_any_connected(drive->peers)) return true;
     struct replica_status status;
     replica_status(drive->replica, &status);
     return status.raft.role != RAFT_LEADER;

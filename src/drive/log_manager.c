@@ -144,7 +144,7 @@ static enum error fill(struct log_chore *chore, struct disk *disk)
         }
     }
     struct disk_file *file;
-    enum error error = disk_open(disk, chore->path, DISK_WRITE | (chore->begins ? DISK_CREATE : 0), &file);
+    enum error error = disk_open(disk, chore->path, DISK_WRITE | DISK_UNCACHED | (chore->begins ? DISK_CREATE : 0), &file);
     if (error != ERR_OK) return error;
     /* What an earlier start had begun may hold anything. */
     if (chore->begins) error = disk_truncate(disk, file, 0);
@@ -349,7 +349,8 @@ static void submit_fill(struct log_manager *manager)
     chore->bytes = left < LOG_FILL_BYTES ? (size_t)left : LOG_FILL_BYTES;
     if (chore->zeros_bytes < chore->bytes) {
         mem_free(chore->zeros);
-        chore->zeros = mem_alloc_zero(chore->bytes);
+        chore->zeros = mem_alloc_aligned(DISK_ALIGNMENT, chore->bytes);
+        memset(chore->zeros, 0, chore->bytes);
         chore->zeros_bytes = chore->bytes;
     }
     chore->begins = chore->offset == 0;
@@ -413,7 +414,7 @@ static enum error write_batch(struct log_write *write, struct disk *disk)
     enum error error = ERR_OK;
     if (write->path != NULL) {
         if (write->file != NULL) disk_close(disk, write->file);
-        error = disk_open(disk, write->path, DISK_WRITE, &write->file);
+        error = disk_open(disk, write->path, DISK_WRITE | DISK_UNCACHED, &write->file);
         if (error != ERR_OK) {
             write->file = NULL;
             return error;

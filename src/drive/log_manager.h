@@ -25,7 +25,7 @@
 
 #include "base/log.h"
 #include "port/disk.h"
-#include "raft/raft.h"
+#include "replica/replica.h"
 #include "storage/log_scan.h"
 
 #define LOG_FIRST_SEGMENT_BYTES (1024u * 1024)

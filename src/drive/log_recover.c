@@ -265,9 +265,10 @@ static enum error make_first_spare(struct recovery *recovery)
     uint64_t size = LOG_FIRST_SEGMENT_BYTES;
     if (size > log_spare_size(manager)) size = log_spare_size(manager);
     char *path = log_segment_path(manager, spare->number);
-    uint8_t *zeros = mem_alloc_zero(size);
+    uint8_t *zeros = mem_alloc_aligned(DISK_ALIGNMENT, size);
+    memset(zeros, 0, size);
     struct disk_file *file;
-    enum error error = disk_open(disk, path, DISK_WRITE | DISK_CREATE, &file);
+    enum error error = disk_open(disk, path, DISK_WRITE | DISK_UNCACHED | DISK_CREATE, &file);
     if (error == ERR_OK) {
         error = disk_truncate(disk, file, 0);
         if (error == ERR_OK) error = disk_write(disk, file, 0, zeros, size);

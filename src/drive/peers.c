@@ -502,6 +502,15 @@ time_ns peers_deadline(const struct peers *peers)
     return deadline;
 }
 
+bool peers_any_connected(const struct peers *peers)
+{
+    for (uint32_t i = 0; i < peers->count; i++) {
+        const struct connection *connection = peers->peers[i].connection;
+        if (connection != NULL && connection->greeted && !connection->goodbye) return true;
+    }
+    return false;
+}
+
 void peers_report(const struct peers *peers, struct api_host *host)
 {
     host->peer_count = peers->count;

@@ -54,6 +54,9 @@ void peers_stop(struct peers *peers);
 void peers_tick(struct peers *peers, time_ns now);
 time_ns peers_deadline(const struct peers *peers);
 
+/* Whether any member is connected at the moment. */
+bool peers_any_connected(const struct peers *peers);
+
 /* For status: fills in host->peers and the byte counters. */
 void peers_report(const struct peers *peers, struct api_host *host);
 

@@ -20,7 +20,7 @@
 
 struct disk_file {
     int fd;
-    int direct_fd; /* with O_DIRECT, for uncached reads; -1 when the file has none, or they go another way */
+    int direct_fd; /* with O_DIRECT, for uncached reads and writes; -1 when the file has none, or they go another way */
     bool uncached;
     char path[];
 };
@@ -91,14 +91,14 @@ static enum error open_file(struct disk *disk, const char *path, unsigned flags,
     int access = flags & DISK_WRITE ? (flags & DISK_READ ? O_RDWR : O_WRONLY) : O_RDONLY;
     if (flags & DISK_CREATE) access |= O_CREAT;
     if (flags & DISK_EXCLUSIVE) access |= O_EXCL;
-    bool uncached = (flags & DISK_UNCACHED) && (flags & DISK_READ);
+    bool uncached = flags & DISK_UNCACHED;
 
     int fd = open_retrying(path, access);
     if (fd < 0) return path_failed(disk, "open", path);
-    /* A write has no alignment to keep, so a direct read needs a descriptor of its own. */
+    /* Not every write is aligned, so what goes past the page cache has a descriptor of its own. */
     int direct_fd = -1;
     if (uncached && !((struct os_disk *)disk)->avoid_direct) {
-        direct_fd = open_retrying(path, O_RDONLY | O_DIRECT);
+        direct_fd = open_retrying(path, (access & O_ACCMODE) | O_DIRECT);
         if (direct_fd < 0 && errno != EINVAL) {
             enum error error = path_failed(disk, "open", path);
             close(fd);
@@ -182,13 +182,24 @@ static enum error read_file(struct disk *disk, struct disk_file *file, uint64_t 
     return ERR_OK;
 }
 
+static bool is_aligned(const void *data, uint64_t offset, size_t size)
+{
+    return ((uintptr_t)data | offset | size) % DISK_ALIGNMENT == 0;
+}
+
 static enum error write_file(struct disk *disk, struct disk_file *file, uint64_t offset, const void *data, size_t size)
 {
     CHECK(offset <= INT64_MAX && size <= INT64_MAX - offset);
     const uint8_t *at = data;
     while (size > 0) {
-        ssize_t count = pwrite(file->fd, at, size, (off_t)offset);
+        bool direct = file->direct_fd >= 0 && is_aligned(at, offset, size);
+        ssize_t count = pwrite(direct ? file->direct_fd : file->fd, at, size, (off_t)offset);
         if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && errno == EINVAL && direct) {
+            close(file->direct_fd);
+            file->direct_fd = -1;
+            continue;
+        }
         if (count < 0) return file_failed(disk, "write", file);
         if (count == 0) {
             errno = EIO;

@@ -25,9 +25,10 @@ struct disk_lock;
 #define DISK_WRITE 2u
 #define DISK_CREATE 4u    /* create when it isn't there */
 #define DISK_EXCLUSIVE 8u /* with DISK_CREATE: ERR_EXISTS when it is there */
-#define DISK_UNCACHED 16u /* reads come from the device, past the page cache, where the file system can */
+#define DISK_UNCACHED 16u /* reads come from the device, past the page cache, where the file system can; aligned writes go
+                             past it too, which costs less CPU (they still need a sync) */
 
-/* Alignment of offset, size and memory for an uncached read; other reads have none. */
+/* Alignment of offset, size and memory that an uncached read must have, and an uncached write may have. */
 #define DISK_ALIGNMENT 4096u
 
 struct disk {

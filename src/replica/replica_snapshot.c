@@ -119,6 +119,21 @@ static enum error finish_load(struct replica *replica)
     return error;
 }
 
+/* Who is a member is the snapshot's rule; where a known member is, the configuration's, which is newer. */
+static void take_members(struct replica *replica, const struct snapshot_header *header)
+{
+    struct replica_config *config = &replica->config;
+    struct snapshot_member members[MEMBERS_MAX];
+    memcpy(members, header->members, sizeof members);
+    for (uint32_t i = 0; i < header->member_count; i++) {
+        for (uint32_t j = 0; j < config->member_count; j++) {
+            if (config->members[j].id == members[i].id) members[i] = config->members[j];
+        }
+    }
+    memcpy(config->members, members, sizeof members);
+    config->member_count = header->member_count;
+}
+
 /* Puts the loaded state in the place of the old one. */
 static void swap(struct replica *replica)
 {
@@ -140,8 +155,7 @@ static void swap(struct replica *replica)
     replica->log_bytes_at_begin = 0;
     replica->compaction_proposed = 0;
     replica->compaction_pending = true; /* what the snapshot kept beyond its compacted revision */
-    memcpy(replica->config.members, header->members, sizeof header->members);
-    replica->config.member_count = header->member_count;
+    take_members(replica, header);
     divergence_note_applied(replica);
 }
 

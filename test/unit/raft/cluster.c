@@ -1,4 +1,4 @@
-#include "cluster.h"
+#include "cluster_internal.h"
 
 #include <stdio.h>
 
@@ -26,7 +26,7 @@ void cluster_print(struct cluster *cluster, const char *format, ...)
     buffer_append_byte(cluster->trace, '\n');
 }
 
-__attribute__((format(printf, 2, 3))) static void breach(struct cluster *cluster, const char *format, ...)
+void cluster_breach(struct cluster *cluster, const char *format, ...)
 {
     char text[sizeof cluster->violation];
     va_list arguments;
@@ -36,8 +36,6 @@ __attribute__((format(printf, 2, 3))) static void breach(struct cluster *cluster
     cluster_print(cluster, "BREACH: %s", text);
     if (cluster->violation[0] == 0) memcpy(cluster->violation, text, sizeof text);
 }
-
-typedef unsigned long long ull;
 
 static void write_log_line(struct logger *logger, enum log_level level, const char *event, const char *fields)
 {
@@ -87,7 +85,7 @@ static struct entry *disk_entry(const struct cluster_disk *disk, raft_index inde
     return disk->entries[index - disk->base_index - 1];
 }
 
-static raft_term disk_term_at(const struct cluster_disk *disk, raft_index index)
+raft_term cluster_disk_term_at(const struct cluster_disk *disk, raft_index index)
 {
     if (index == disk->base_index) return disk->base_term;
     if (index < disk->base_index || index > disk->last_index) return 0;
@@ -117,7 +115,7 @@ static void disk_push(struct cluster_disk *disk, struct entry *entry)
 static void disk_rebase(struct cluster_disk *disk, raft_index index)
 {
     CHECK(index >= disk->base_index && index <= disk->last_index);
-    raft_term term = disk_term_at(disk, index);
+    raft_term term = cluster_disk_term_at(disk, index);
     uint32_t chain = disk_chain_at(disk, index);
     uint64_t dropped = index - disk->base_index;
     for (uint64_t i = 0; i < dropped; i++) entry_unref(disk->entries[i]);
@@ -152,7 +150,7 @@ void cluster_disk_damage(struct cluster *cluster, member_id id, raft_index index
     member->uncertainty = (struct raft_uncertainty){.extent_known = extent_known};
     if (extent_known) {
         member->uncertainty.known_last_index = disk->last_index;
-        member->uncertainty.known_last_term = disk_term_at(disk, disk->last_index);
+        member->uncertainty.known_last_term = cluster_disk_term_at(disk, disk->last_index);
     }
     disk_truncate(disk, index);
     disk->lossy = true;
@@ -233,7 +231,9 @@ void cluster_message_text(const struct peer_message *message, struct buffer *out
                              message->transfer ? " transfer" : "");
         break;
     case PEER_PREVOTE_REPLY:
-    case PEER_VOTE_REPLY: buffer_append_string(out, message->rejected ? " rejected" : " granted"); break;
+    case PEER_VOTE_REPLY:
+        buffer_append_string(out, message->rejected ? " rejected" : " granted");
+        break;
     case PEER_APPEND:
         buffer_append_format(out, " prev=%llu/%llu commit=%llu", (ull)message->index, (ull)message->log_term,
                              (ull)message->commit);
@@ -255,7 +255,9 @@ void cluster_message_text(const struct peer_message *message, struct buffer *out
     case PEER_SNAPSHOT:
         buffer_append_format(out, " last=%llu/%llu", (ull)message->index, (ull)message->log_term);
         break;
-    case PEER_SNAPSHOT_REPLY: buffer_append_format(out, " has=%llu", (ull)message->index); break;
+    case PEER_SNAPSHOT_REPLY:
+        buffer_append_format(out, " has=%llu", (ull)message->index);
+        break;
     case PEER_READ:
         append_context(message->context, out);
         if (message->uncertain) buffer_append_string(out, " uncertain");
@@ -268,11 +270,13 @@ void cluster_message_text(const struct peer_message *message, struct buffer *out
             buffer_append_format(out, " index=%llu", (ull)message->index);
         }
         break;
-    default: break;
+    default:
+        break;
     }
 }
 
-static void print_message(struct cluster *cluster, const char *format, const struct peer_message *message, const char *end)
+static void print_message(struct cluster *cluster, const char *format, const struct peer_message *message,
+                          const char *end)
 {
     if (cluster->trace == NULL) return;
     bool received = format[0] == '<';
@@ -281,123 +285,6 @@ static void print_message(struct cluster *cluster, const char *format, const str
                          (ull)(received ? message->from : message->to));
     cluster_message_text(message, out);
     buffer_append_format(out, "%s\n", end);
-}
-
-/* ---- guarantees ---- */
-
-static struct cluster_slot *slot_of(struct cluster *cluster, raft_index index)
-{
-    CHECK(index < CLUSTER_LOG_MAX);
-    return &cluster->slots[index];
-}
-
-static void check_entry(struct cluster *cluster, member_id id, const struct entry *entry)
-{
-    struct cluster_slot *slot = slot_of(cluster, entry_index(entry));
-    for (uint32_t i = 0; i < slot->record_count; i++) {
-        if (slot->records[i].term != entry_term(entry)) continue;
-        if (slot->records[i].chain != entry_chain(entry)) {
-            breach(cluster, "log matching: %llu has another entry %llu of term %llu", (ull)id, (ull)entry_index(entry),
-                   (ull)entry_term(entry));
-        }
-        return;
-    }
-    if (slot->record_count == slot->record_capacity) {
-        slot->record_capacity = slot->record_capacity == 0 ? 4 : slot->record_capacity * 2;
-        slot->records = mem_realloc(slot->records, slot->record_capacity * sizeof slot->records[0]);
-    }
-    slot->records[slot->record_count++] =
-        (struct cluster_record){.term = entry_term(entry), .chain = entry_chain(entry)};
-}
-
-static void check_committed(struct cluster *cluster, member_id id, raft_index index, raft_term term)
-{
-    struct cluster_slot *slot = slot_of(cluster, index);
-    if (!slot->committed) {
-        slot->committed = true;
-        slot->committed_term = term;
-        if (index > cluster->committed_last) cluster->committed_last = index;
-    } else if (slot->committed_term != term) {
-        breach(cluster, "state machine safety: %llu commits entry %llu of term %llu, another member had that of term %llu",
-               (ull)id, (ull)index, (ull)term, (ull)slot->committed_term);
-    }
-}
-
-static void check_quorum_holds(struct cluster *cluster, member_id id, raft_index index, raft_term term)
-{
-    uint32_t holders = 0;
-    for (member_id other = 1; other <= cluster->options.count; other++) {
-        const struct cluster_disk *disk = &cluster->members[other].disk;
-        bool covered = index <= disk->base_index || disk_term_at(disk, index) == term;
-        holders += covered || disk->lossy;
-    }
-    if (holders < cluster->options.count / 2 + 1) {
-        breach(cluster, "%llu commits %llu, which is durable on %u members only", (ull)id, (ull)index, holders);
-    }
-}
-
-static void check_leader(struct cluster *cluster, struct cluster_member *member)
-{
-    raft_term term = member->status.term;
-    CHECK(term < CLUSTER_TERMS_MAX);
-    if (cluster->leaders[term] != 0 && cluster->leaders[term] != member->id) {
-        breach(cluster, "election safety: %llu and %llu both lead term %llu", (ull)cluster->leaders[term],
-               (ull)member->id, (ull)term);
-    }
-    cluster->leaders[term] = member->id;
-    for (raft_index i = member->status.first_index; i <= cluster->committed_last; i++) {
-        if (!slot_of(cluster, i)->committed) continue;
-        raft_term held = raft_term_at(member->raft, i);
-        if (held != slot_of(cluster, i)->committed_term) {
-            breach(cluster, "leader completeness: %llu leads term %llu without the committed entry %llu", (ull)member->id,
-                   (ull)term, (ull)i);
-            return;
-        }
-    }
-}
-
-static void check_message(struct cluster *cluster, const struct cluster_member *member, const struct peer_message *message)
-{
-    const struct cluster_disk *disk = &member->disk;
-    for (uint32_t i = 0; i < message->entry_count; i++) check_entry(cluster, member->id, message->entries[i]);
-    if (message->type == PEER_PREVOTE || (message->type == PEER_PREVOTE_REPLY && !message->rejected)) return;
-    if (message->term > disk->term) {
-        breach(cluster, "contract rule 1: %llu reveals term %llu before it is durable", (ull)member->id,
-               (ull)message->term);
-    }
-    if (message->term != disk->term) return;
-    bool grants = message->type == PEER_VOTE_REPLY && !message->rejected;
-    if ((grants && disk->vote != message->to) || (message->type == PEER_VOTE && disk->vote != member->id)) {
-        breach(cluster, "contract rule 1: %llu reveals a vote before it is durable", (ull)member->id);
-    }
-    if (message->type != PEER_APPEND_REPLY || message->rejected) return;
-    if (message->index > disk->last_index) {
-        breach(cluster, "contract rule 2: %llu acknowledges %llu, and has only %llu", (ull)member->id,
-               (ull)message->index, (ull)disk->last_index);
-    }
-    const struct cluster_member *leader = &cluster->members[message->to];
-    if (leader->raft == NULL || leader->status.role != RAFT_LEADER || leader->status.term != message->term) return;
-    raft_term theirs = raft_term_at(leader->raft, message->index);
-    raft_term ours = disk_term_at(disk, message->index);
-    if (theirs != 0 && ours != 0 && theirs != ours) {
-        breach(cluster, "contract rule 2: %llu acknowledges %llu of term %llu, the leader's is of term %llu",
-               (ull)member->id, (ull)message->index, (ull)ours, (ull)theirs);
-    }
-}
-
-static void check_read(struct cluster *cluster, member_id id, const struct raft_read_result *result)
-{
-    for (uint32_t i = 0; i < cluster->read_count; i++) {
-        struct cluster_read read = cluster->reads[i];
-        if (read.id != id || read.context != result->context) continue;
-        cluster->reads[i] = cluster->reads[--cluster->read_count];
-        if (result->error == ERR_OK && result->index < read.committed) {
-            breach(cluster, "stale read: %llu may read at %llu, and %llu was committed before it asked", (ull)id,
-                   (ull)result->index, (ull)read.committed);
-        }
-        return;
-    }
-    breach(cluster, "%llu answers a read that was not asked", (ull)id);
 }
 
 /* ---- effects ---- */
@@ -465,27 +352,28 @@ static void note_status(struct cluster *cluster, struct cluster_member *member)
         cluster_print(cluster, "%llu is %s%s, term %llu", (ull)member->id, raft_role_name(status->role), leader,
                       (ull)status->term);
         if (!member->effects.role_changed && (status->role != old.role || status->leader != old.leader)) {
-            breach(cluster, "%llu changed its role and didn't say so", (ull)member->id);
+            cluster_breach(cluster, "%llu changed its role and didn't say so", (ull)member->id);
         }
         if (status->role == RAFT_LEADER && (old.role != RAFT_LEADER || status->term != old.term)) {
-            check_leader(cluster, member);
+            cluster_check_leader(cluster, member);
         }
-        if (status->term < old.term) breach(cluster, "%llu went back to term %llu", (ull)member->id, (ull)status->term);
+        if (status->term < old.term)
+            cluster_breach(cluster, "%llu went back to term %llu", (ull)member->id, (ull)status->term);
     }
     if (old.uncertain && !status->uncertain) {
         cluster_print(cluster, "%llu is certain of its log again", (ull)member->id);
         member->uncertain = false;
     }
-    if (status->commit < old.commit) breach(cluster, "%llu commits less than before", (ull)member->id);
+    if (status->commit < old.commit) cluster_breach(cluster, "%llu commits less than before", (ull)member->id);
     if (status->commit == old.commit) return;
     cluster_print(cluster, "%llu commits %llu", (ull)member->id, (ull)status->commit);
     raft_index first = old.commit + 1 > status->applied + 1 ? old.commit + 1 : status->applied + 1;
     for (raft_index i = first; i <= status->commit; i++) {
-        check_entry(cluster, member->id, raft_committed_entry(member->raft, i));
-        check_committed(cluster, member->id, i, raft_term_at(member->raft, i));
+        cluster_check_entry(cluster, member->id, raft_committed_entry(member->raft, i));
+        cluster_check_committed(cluster, member->id, i, raft_term_at(member->raft, i));
     }
     if (status->role == RAFT_LEADER) {
-        check_quorum_holds(cluster, member->id, status->commit, raft_term_at(member->raft, status->commit));
+        cluster_check_quorum_holds(cluster, member->id, status->commit, raft_term_at(member->raft, status->commit));
     }
 }
 
@@ -499,7 +387,7 @@ static void take_write(struct cluster *cluster, struct cluster_member *member)
     write->entry_count = 0;
     struct buffer text = {0};
     for (uint32_t i = 0; i < member->write.entry_count; i++) {
-        check_entry(cluster, member->id, member->write.entries[i]);
+        cluster_check_entry(cluster, member->id, member->write.entries[i]);
         buffer_append_byte(&text, ' ');
         append_entry_text(member->write.entries[i], &text);
     }
@@ -528,7 +416,7 @@ static void take_effects(struct cluster *cluster, struct cluster_member *member)
     struct raft_effects *effects = &member->effects;
     note_status(cluster, member);
     for (uint32_t i = 0; i < effects->message_count; i++) {
-        check_message(cluster, member, &effects->messages[i]);
+        cluster_check_message(cluster, member, &effects->messages[i]);
         send(cluster, member, &effects->messages[i]);
     }
     for (uint32_t i = 0; i < effects->read_count; i++) {
@@ -538,7 +426,7 @@ static void take_effects(struct cluster *cluster, struct cluster_member *member)
         } else {
             cluster_print(cluster, "%llu read %llu: %s", (ull)member->id, (ull)read->context, error_code(read->error));
         }
-        check_read(cluster, member->id, read);
+        cluster_check_read(cluster, member->id, read);
     }
     for (uint32_t i = 0; i < effects->log_read_count; i++) {
         const struct raft_read_log *read = &effects->log_reads[i];
@@ -668,7 +556,7 @@ void cluster_start(struct cluster *cluster, member_id id)
                   (ull)disk->term, (ull)disk->vote, (ull)member->status.first_index, (ull)disk->last_index,
                   (ull)member->status.last_term, (ull)member->status.commit, doubt);
     for (raft_index i = disk->base_index + 1; i <= disk->last_index; i++) {
-        check_entry(cluster, id, disk_entry(disk, i));
+        cluster_check_entry(cluster, id, disk_entry(disk, i));
     }
     if (disk->snapshot_index > disk->base_index) {
         struct raft_event event = {.type = RAFT_APPLIED, .index = disk->snapshot_index};
@@ -740,8 +628,8 @@ bool cluster_apply(struct cluster *cluster, member_id id, raft_index limit)
     struct buffer text = {0};
     for (raft_index i = member->status.applied + 1; i <= end; i++) {
         const struct entry *entry = raft_committed_entry(member->raft, i);
-        check_entry(cluster, id, entry);
-        check_committed(cluster, id, i, entry_term(entry));
+        cluster_check_entry(cluster, id, entry);
+        cluster_check_committed(cluster, id, i, entry_term(entry));
         buffer_append_byte(&text, ' ');
         append_entry_text(entry, &text);
     }
@@ -779,9 +667,9 @@ bool cluster_complete_write(struct cluster *cluster, member_id id, bool report)
     member->write = (struct raft_write){0};
     CHECK(write.first_index > disk->base_index && write.first_index <= disk->last_index + 1);
     disk_truncate(disk, write.first_index);
-    if (disk_term_at(disk, write.first_index - 1) != write.previous_term ||
+    if (cluster_disk_term_at(disk, write.first_index - 1) != write.previous_term ||
         disk_chain_at(disk, write.first_index - 1) != write.previous_chain) {
-        breach(cluster, "write %llu of %llu does not continue its log", (ull)write.number, (ull)id);
+        cluster_breach(cluster, "write %llu of %llu does not continue its log", (ull)write.number, (ull)id);
     }
     for (uint32_t i = 0; i < write.entry_count; i++) disk_push(disk, write.entries[i]);
     mem_free(write.entries);
@@ -807,13 +695,11 @@ bool cluster_complete_install(struct cluster *cluster, member_id id)
     member->install = (struct cluster_install){0};
     drop_write(member); /* the log that it was for is gone */
     disk_reset(&member->disk, install.index, install.term, install.chain);
-    check_committed(cluster, id, install.index, install.term);
+    cluster_check_committed(cluster, id, install.index, install.term);
     cluster_print(cluster, "%llu has installed the snapshot up to %llu/%llu", (ull)id, (ull)install.index,
                   (ull)install.term);
-    struct raft_event event = {.type = RAFT_SNAPSHOT_INSTALLED,
-                               .index = install.index,
-                               .log_term = install.term,
-                               .chain = install.chain};
+    struct raft_event event = {
+        .type = RAFT_SNAPSHOT_INSTALLED, .index = install.index, .log_term = install.term, .chain = install.chain};
     cluster_step(cluster, id, &event);
     reply_to_snapshot(cluster, member, install.from, install.index);
     return true;
@@ -865,7 +751,7 @@ bool cluster_compact(struct cluster *cluster, member_id id, raft_index index, ra
     if (index > disk->last_index || index <= disk->snapshot_index || member->install.active) return false;
     if (member->write.entry_count > 0 && member->write.first_index <= index) return false;
     disk->snapshot_index = index;
-    disk->snapshot_term = disk_term_at(disk, index);
+    disk->snapshot_term = cluster_disk_term_at(disk, index);
     disk->snapshot_chain = disk_chain_at(disk, index);
     raft_index base = index > keep ? index - keep : 0;
     if (base > disk->base_index) disk_rebase(disk, base);
@@ -973,7 +859,7 @@ void cluster_stabilize(struct cluster *cluster)
     cluster_end_turn(cluster);
     for (int rounds = 0; busy_round(cluster); rounds++) {
         if (rounds == STABILIZE_ROUNDS_MAX) {
-            breach(cluster, "the cluster does not get quiet");
+            cluster_breach(cluster, "the cluster does not get quiet");
             return;
         }
     }

@@ -93,7 +93,7 @@ struct cluster_slot {
     struct cluster_record {
         raft_term term;
         uint32_t chain;
-    } *records;
+    } * records;
     uint32_t record_count, record_capacity;
     bool committed;
     raft_term committed_term;

@@ -1,7 +1,7 @@
 /*
- * Thousands of short random lives of a cluster: messages lost, repeated, delayed and out of order, crashes that lose any
- * work under way, damaged and wiped logs, snapshots. cluster.c checks Raft's guarantees all the time; at the end everything
- * is healed, and a leader must be elected and all must commit the same.
+ * Thousands of short random lives of a cluster: messages lost, repeated, delayed and out of order, crashes that lose
+ * any work under way, damaged and wiped logs, snapshots. cluster_checks.c checks Raft's guarantees all the time; at the
+ * end everything is healed, and a leader must be elected and all must commit the same.
  *
  * CORACLE_RAFT_SEED=N runs that seed alone and prints its trace; CORACLE_RAFT_RUNS=N changes the number of runs.
  */
@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
 #include <cmocka.h>
 
 #include "base/random.h"
@@ -23,7 +24,7 @@ typedef unsigned long long ull;
 struct run {
     struct cluster *cluster;
     struct random random;
-    uint32_t faults; /* per mille of operations that are faults */
+    uint32_t faults;     /* per mille of operations that are faults */
     bool calm_elections; /* time passes in small steps, so that leaders live longer */
     uint32_t proposed;
 };
@@ -136,20 +137,34 @@ static void change_links(struct run *run)
     member_id a = any_member(run), b = any_member(run);
     if (a == b) return;
     switch (random_below(&run->random, 4)) {
-    case 0: cluster_disconnect(cluster, a, b); break;
-    case 1: cluster_connect(cluster, a, b); break;
-    case 2: cluster->members[a].cuts[b] = true; break;
-    default: cluster->members[a].cuts[b] = false; break;
+    case 0:
+        cluster_disconnect(cluster, a, b);
+        break;
+    case 1:
+        cluster_connect(cluster, a, b);
+        break;
+    case 2:
+        cluster->members[a].cuts[b] = true;
+        break;
+    default:
+        cluster->members[a].cuts[b] = false;
+        break;
     }
 }
 
 static void cause_fault(struct run *run)
 {
     switch (random_below(&run->random, 8)) {
-    case 0: crash(run); break;
+    case 0:
+        crash(run);
+        break;
     case 1:
-    case 2: start_one(run); break;
-    case 3: change_links(run); break;
+    case 2:
+        start_one(run);
+        break;
+    case 3:
+        change_links(run);
+        break;
     case 4: {
         struct raft_event event = {.type = RAFT_TRANSFER, .peer = random_below(&run->random, 4)};
         cluster_step(run->cluster, likely_leader(run), &event);
@@ -162,7 +177,9 @@ static void cause_fault(struct run *run)
         }
         cluster_abandon_install(run->cluster, any_member(run));
         break;
-    default: disturb_message(run); break;
+    default:
+        disturb_message(run);
+        break;
     }
 }
 

@@ -7,7 +7,7 @@
  *     ----
  *     what happened, up to an empty line
  *
- * Lines up to `----` are commands. With CORACLE_REWRITE=1 in the environment the scripts are rewritten with what happens
+ * Lines up to `----` are commands. With CORACLE_REWRITE=1 in the environment scripts are rewritten with what happens
  * now. After each command every member that was stepped is flushed, as the host does at the end of a turn.
  *
  *     quietly COMMAND           leaves it out of the trace; `unflushed COMMAND` leaves out the flush
@@ -19,7 +19,8 @@
  *     save-unheard ID | write-unheard ID      it is on disk, but the member doesn't know
  *     report-save ID NUMBER | report-write ID NUMBER      a completion, whatever it completes
  *     deliver [FROM->]TO [TYPE] [COUNT] | drop … | duplicate … | reorder [FROM->]TO
- *     receive ID TYPE from=F [term= index= log_term= commit= context= log=T,T:TEXT rejected granted transfer uncertain …]
+ *     receive ID TYPE from=F [term= index= log_term= commit= context= hint_index= hint_term= log=T,T:TEXT]
+ *         [rejected] [transfer] [uncertain]
  *     cut A->B | cut A-B | mend A->B | mend A-B | isolate ID | heal      messages vanish, nobody notices
  *     connect A B | disconnect A B | greet ID FROM TERM
  *     transfer ID TO | step-down ID | compact ID INDEX [KEEP] | install ID | abandon ID | read-log ID [gone]
@@ -30,6 +31,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
 #include <cmocka.h>
 
 #include "base/mem.h"
@@ -149,8 +151,10 @@ static void do_status(struct script *script, member_id id)
     if (status.role == RAFT_FOLLOWER && status.leader != 0) {
         snprintf(leader, sizeof leader, " of %llu", (ull)status.leader);
     }
-    cluster_print(script->cluster, "%llu: %s%s, term=%llu vote=%llu log=%llu..%llu last_term=%llu durable=%llu commit=%llu "
-                  "applied=%llu%s%s", (ull)id, raft_role_name(status.role), leader, (ull)status.term, (ull)status.vote,
+    cluster_print(script->cluster,
+                  "%llu: %s%s, term=%llu vote=%llu log=%llu..%llu last_term=%llu durable=%llu commit=%llu "
+                  "applied=%llu%s%s",
+                  (ull)id, raft_role_name(status.role), leader, (ull)status.term, (ull)status.vote,
                   (ull)status.first_index, (ull)status.last_index, (ull)status.last_term, (ull)status.durable_index,
                   (ull)status.commit, (ull)status.applied, status.may_serve ? " may_serve" : "",
                   status.uncertain ? " uncertain" : "");
@@ -619,8 +623,8 @@ int main(void)
         struct buffer path = {0};
         buffer_append_format(&path, "%s/%s", SCRIPTS, found->d_name);
         buffer_append_byte(&path, 0);
-        tests[count++] = (struct CMUnitTest){
-            .name = (char *)path.data, .test_func = test_script, .initial_state = path.data};
+        tests[count++] =
+            (struct CMUnitTest){.name = (char *)path.data, .test_func = test_script, .initial_state = path.data};
     }
     closedir(directory);
     if (count == 0) return 1;

@@ -19,6 +19,18 @@
 #define EXIT_STUCK 4
 #define EXIT_CRASHED 5
 
+/* What runs without options, as ./dev test does: a few minutes of one core. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SEEDS_DEFAULT 20
+#define WRITES_DEFAULT 2000
+#else
+#define SEEDS_DEFAULT 250
+#define WRITES_DEFAULT 10000
+#endif
+#define SECONDS_DEFAULT 60
+#define SEEDS_QUICK 20
+#define SECONDS_QUICK 5
+
 struct options {
     uint64_t seeds, first, writes, seconds, nodes;
     bool trace, once, quiet;
@@ -26,12 +38,12 @@ struct options {
 
 static const char usage[] =
     "usage: three_replicas [options]\n"
-    "  --seeds N     how many seeds (300)\n"
+    "  --seeds N     how many seeds (250; 20 with sanitizers)\n"
     "  --first S     the first one (1)\n"
-    "  --seconds T   simulated seconds with faults, at most (20)\n"
-    "  --writes W    end the faults when so many writes were acknowledged; 0: no limit (2000)\n"
+    "  --seconds T   simulated seconds with faults, at most (60)\n"
+    "  --writes W    end the faults when so many writes were acknowledged; 0: no limit (10000; 2000 with sanitizers)\n"
     "  --nodes N     members of the cluster, 3 to 7 (3)\n"
-    "  --quick       20 seeds of 5 seconds\n"
+    "  --quick       20 seeds of 5 seconds; the environment's CORACLE_TEST_QUICK does the same\n"
     "  --once        run each seed once, without comparing trace hashes\n"
     "  --trace       print everything that happens (use it with --seeds 1)\n"
     "  --quiet       print no progress\n";
@@ -62,15 +74,22 @@ static bool parse_number(const char *text, uint64_t *out)
     return *end == 0;
 }
 
+static void be_quick(struct options *options)
+{
+    options->seeds = SEEDS_QUICK;
+    options->seconds = SECONDS_QUICK;
+}
+
 static bool parse(int count, char **arguments, struct options *options)
 {
-    *options = (struct options){.seeds = 300, .first = 1, .writes = 2000, .seconds = 20, .nodes = 3};
+    *options = (struct options){
+        .seeds = SEEDS_DEFAULT, .first = 1, .writes = WRITES_DEFAULT, .seconds = SECONDS_DEFAULT, .nodes = 3};
+    if (getenv("CORACLE_TEST_QUICK") != NULL) be_quick(options);
     for (int i = 1; i < count; i++) {
         const char *name = arguments[i];
         uint64_t *number = NULL;
         if (strcmp(name, "--quick") == 0) {
-            options->seeds = 20;
-            options->seconds = 5;
+            be_quick(options);
         } else if (strcmp(name, "--trace") == 0) {
             options->trace = true;
         } else if (strcmp(name, "--once") == 0) {

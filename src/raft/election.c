@@ -19,6 +19,14 @@ void election_reset_timer(struct raft *raft)
     raft->election_deadline = raft->now + random_time(raft, timeout, timeout + timeout * 6 / 10);
 }
 
+void election_start_timer(struct raft *raft)
+{
+    election_reset_timer(raft);
+    if (!raft->config.quick_start) return;
+    raft->leader_crashed = true;
+    raft->election_deadline = raft->now + random_time(raft, QUICK_RETRY, 5 * QUICK_RETRY);
+}
+
 static void reset_retry_timer(struct raft *raft)
 {
     time_ns timeout = raft->config.election_timeout;

@@ -357,7 +357,7 @@ static void on_installed(struct raft *raft, const struct raft_event *event)
 
 static void on_tick(struct raft *raft, struct raft_effects *effects)
 {
-    if (raft->election_deadline == 0) election_reset_timer(raft);
+    if (raft->election_deadline == 0) election_start_timer(raft);
     if (raft->config.member_count == 1 && raft->role == RAFT_FOLLOWER && !raft->uncertain) {
         election_campaign(raft, false, effects); /* nobody to wait for */
     }

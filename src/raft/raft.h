@@ -68,6 +68,8 @@ struct raft_config {
     uint32_t member_count;
     time_ns election_timeout;  /* a follower waits between one and two of these */
     time_ns heartbeat_interval;
+    bool quick_start;          /* a member that starts asks for votes soon, and not after an election timeout: PreVote
+                                  keeps it from disturbing a leader that it hasn't heard of yet */
     uint64_t seed;             /* for the randomised timeouts */
     uint64_t append_bytes_max; /* records in one append message, unless a single one is longer */
     uint64_t inflight_bytes_max; /* records sent to a follower and not acknowledged */

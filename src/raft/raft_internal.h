@@ -97,7 +97,7 @@ struct raft {
     /* Elections. */
     time_ns election_deadline;
     time_ns leader_heard; /* when this member last heard of a leader; 0: never */
-    bool leader_crashed;  /* its connection was reset: try quickly */
+    bool leader_crashed;  /* its connection was reset, or nobody leads yet: try quickly */
     uint32_t quick_tries;
     bool transfer_campaign;
 
@@ -156,6 +156,8 @@ void raft_append_entry(struct raft *raft, struct entry *entry);
 
 /* ---- election.c ---- */
 void election_reset_timer(struct raft *raft);
+/* The first timer of a member that starts. */
+void election_start_timer(struct raft *raft);
 void election_tick(struct raft *raft, struct raft_effects *effects);
 void election_campaign(struct raft *raft, bool transfer, struct raft_effects *effects);
 void election_state_saved(struct raft *raft, struct raft_effects *effects);

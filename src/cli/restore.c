@@ -171,9 +171,9 @@ static enum error write_small_files(struct restore *restore, const struct snapsh
         .founding_nonce = random_number(),
         .log_id = log.log_id,
         .term = header->term,
-        /* Above any that the snapshot remembers of this member (those count starts): else its first commands would be
-           taken for repeats of old ones. */
-        .incarnation = (uint64_t)time(NULL),
+        /* Above any that the snapshot remembers of this member (raft_state.h): else its first commands would be taken for
+           repeats of old ones. */
+        .incarnation = (uint64_t)time(NULL) * 1000,
     };
     snprintf(state.node_id, sizeof state.node_id, "%s", config_text(config, SETTING_NODE_ID));
 

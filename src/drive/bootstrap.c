@@ -22,6 +22,74 @@ uint64_t bootstrap_membership_hash(const struct drive_config *config)
     return random_mix(sum);
 }
 
+/* ---- members ---- */
+
+static const struct drive_member *find_configured(const struct drive_config *config, const char *node_id)
+{
+    for (uint32_t i = 0; i < config->member_count; i++) {
+        if (strcmp(config->members[i].node_id, node_id) == 0) return &config->members[i];
+    }
+    return NULL;
+}
+
+static bool is_noted(const struct raft_state *state, const char *node_id)
+{
+    for (uint32_t i = 0; i < state->member_count; i++) {
+        if (strcmp(state->members[i].node_id, node_id) == 0) return true;
+    }
+    return false;
+}
+
+static void note_address(const struct drive_member *from, struct raft_state_member *to)
+{
+    snprintf(to->rpc_host, sizeof to->rpc_host, "%s", from->rpc_host);
+    to->rpc_port = from->rpc_port;
+}
+
+void bootstrap_found_members(const struct drive_config *config, struct raft_state *state)
+{
+    state->member_count = config->member_count;
+    for (uint32_t i = 0; i < config->member_count; i++) {
+        struct raft_state_member *member = &state->members[i];
+        snprintf(member->node_id, sizeof member->node_id, "%s", config->members[i].node_id);
+        note_address(&config->members[i], member);
+    }
+}
+
+static void note_new_addresses(const struct drive_config *config, struct raft_state *state)
+{
+    for (uint32_t i = 0; i < state->member_count; i++) {
+        const struct drive_member *configured = find_configured(config, state->members[i].node_id);
+        if (configured != NULL) note_address(configured, &state->members[i]);
+    }
+}
+
+void bootstrap_rule_members(const struct raft_state *state, struct drive_config *config, struct logger *logger)
+{
+    if (state->member_count == 0) return;
+    struct drive_member members[MEMBERS_MAX];
+    for (uint32_t i = 0; i < config->member_count; i++) {
+        if (is_noted(state, config->members[i].node_id)) continue;
+        log_warn(logger, "the configuration names a node that is no member of this cluster; it is ignored", "node=%s",
+                 config->members[i].node_id);
+    }
+    for (uint32_t i = 0; i < state->member_count; i++) {
+        const struct raft_state_member *noted = &state->members[i];
+        const struct drive_member *configured = find_configured(config, noted->node_id);
+        if (configured != NULL) {
+            members[i] = *configured;
+            continue;
+        }
+        log_warn(logger, "the configuration leaves out a member of this cluster; it stays one", "node=%s address=%s:%u",
+                 noted->node_id, noted->rpc_host, noted->rpc_port);
+        members[i] = (struct drive_member){.rpc_port = noted->rpc_port};
+        memcpy(members[i].node_id, noted->node_id, sizeof members[i].node_id);
+        memcpy(members[i].rpc_host, noted->rpc_host, sizeof members[i].rpc_host);
+    }
+    memcpy(config->members, members, state->member_count * sizeof members[0]);
+    config->member_count = state->member_count;
+}
+
 /* ---- the raft state ---- */
 
 struct segment_search {
@@ -87,6 +155,8 @@ enum error bootstrap_state(const struct bootstrap *bootstrap, struct raft_state 
                  config->raft_state_file, state->node_id, config->node_id);
         return ERR_CONFIG;
     }
+    if (state->cluster_id != 0 && state->member_count == 0) bootstrap_found_members(config, state);
+    note_new_addresses(config, state);
     state->incarnation++;
     return state_file_save_now(bootstrap->state_file, state, text);
 }
@@ -124,6 +194,7 @@ static struct replica *new_replica(const struct bootstrap *bootstrap, const stru
     }
     raft->election_timeout = config->election_timeout;
     raft->heartbeat_interval = config->heartbeat_interval;
+    raft->quick_start = true;
     raft->seed = random_number(bootstrap);
     raft->append_bytes_max = 512 * 1024;
     raft->inflight_bytes_max = 4 * 1024 * 1024;

@@ -48,6 +48,15 @@ struct founder {
 };
 uint64_t bootstrap_cluster_id(const struct founder *founders, uint32_t count);
 
+/* Notes the members of the configuration as those that the cluster is founded with. */
+void bootstrap_found_members(const struct drive_config *config, struct raft_state *state);
+
+/*
+ * From the founding on, the members that were noted then rule. The configuration gives known members new addresses;
+ * what else it says of members is logged, and `config` is corrected.
+ */
+void bootstrap_rule_members(const struct raft_state *state, struct drive_config *config, struct logger *logger);
+
 /* A hash of the configured members, to notice different configurations. */
 uint64_t bootstrap_membership_hash(const struct drive_config *config);
 

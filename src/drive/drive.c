@@ -381,6 +381,7 @@ static void connect_replica(struct drive *drive, const struct peer_greeting *gre
 static void adopt_cluster(struct drive *drive, uint64_t cluster_id, bool wiped)
 {
     drive->state.cluster_id = cluster_id;
+    bootstrap_found_members(&drive->config, &drive->state);
     drive->state.catching_up = wiped;
     drive->state.no_vote_before_term = wiped ? 1 : 0;
     char text[BOOTSTRAP_TEXT_BYTES] = "";
@@ -679,7 +680,6 @@ struct drive *drive_new(const struct drive_config *config, const struct drive_po
     drive->snapshots = snapshot_handler_new(&snapshots, &snapshot_handler_handler, drive);
     drive->bootstrap.log = drive->log;
     drive->bootstrap.snapshots = drive->snapshots;
-    drive->peers = peers_new(&drive->config, &drive->ports, &peers_handler, drive);
     drive->clients = clients_new(&drive->config, &drive->ports, &drive->api, &clients_handler, drive);
     loop_attach(ports->loop, &loop_handler, drive);
     return drive;
@@ -710,6 +710,8 @@ enum error drive_start(struct drive *drive, char *text)
     enum error error = lock_data(drive, text);
     if (error == ERR_OK) error = bootstrap_state(&drive->bootstrap, &drive->state, text);
     if (error != ERR_OK) return error;
+    bootstrap_rule_members(&drive->state, &drive->config, drive->ports.logger);
+    drive->peers = peers_new(&drive->config, &drive->ports, &peers_handler, drive);
     drive->durable_term = drive->state.term;
     if (drive->state.cluster_id != 0) {
         run(drive);

@@ -4,6 +4,26 @@
 #include "storage/text.h"
 
 #define FIXED_BYTES 73u /* with the node id's length */
+#define MEMBER_BYTES_MAX (1u + NODE_ID_BYTES_MAX + 2u + ADDRESS_BYTES_MAX + 2u)
+
+_Static_assert(FIXED_BYTES + NODE_ID_BYTES_MAX + 1 + MEMBERS_MAX * MEMBER_BYTES_MAX <= SLOT_PAYLOAD_BYTES_MAX,
+               "the largest state fits a slot");
+
+static void encode_members(const struct raft_state *state, struct buffer *out)
+{
+    if (state->member_count == 0) return;
+    buffer_append_byte(out, (uint8_t)state->member_count);
+    for (uint32_t i = 0; i < state->member_count; i++) {
+        const struct raft_state_member *member = &state->members[i];
+        struct bytes id = bytes_of_string(member->node_id);
+        struct bytes host = bytes_of_string(member->rpc_host);
+        buffer_append_byte(out, (uint8_t)id.size);
+        buffer_append(out, id.data, id.size);
+        buffer_append_u16(out, (uint16_t)host.size);
+        buffer_append(out, host.data, host.size);
+        buffer_append_u16(out, member->rpc_port);
+    }
+}
 
 void raft_state_encode(const struct raft_state *state, uint64_t generation, uint8_t *slot)
 {
@@ -21,7 +41,36 @@ void raft_state_encode(const struct raft_state *state, uint64_t generation, uint
     payload[64] = state->catching_up;
     payload[72] = (uint8_t)id_bytes;
     memcpy(payload + FIXED_BYTES, state->node_id, id_bytes);
-    slot_encode(RAFT_STATE_MAGIC, RAFT_STATE_VERSION, generation, bytes_of(payload, FIXED_BYTES + id_bytes), slot);
+    struct buffer all = {0};
+    buffer_append(&all, payload, FIXED_BYTES + id_bytes);
+    encode_members(state, &all);
+    slot_encode(RAFT_STATE_MAGIC, RAFT_STATE_VERSION, generation, buffer_bytes(&all), slot);
+    buffer_free(&all);
+}
+
+/* `out` has bytes_max + 1 bytes. */
+static bool take_text(struct bytes text, size_t bytes_max, char *out)
+{
+    if (text.size == 0 || text.size > bytes_max || memchr(text.data, 0, text.size) != NULL) return false;
+    memcpy(out, text.data, text.size);
+    return true;
+}
+
+static bool decode_members(struct reader *reader, struct raft_state *out)
+{
+    if (reader_left(reader) == 0) return true;
+    out->member_count = reader_u8(reader);
+    if (out->member_count == 0 || out->member_count > MEMBERS_MAX) return false;
+    for (uint32_t i = 0; i < out->member_count; i++) {
+        struct raft_state_member *member = &out->members[i];
+        struct bytes id = reader_bytes(reader, reader_u8(reader));
+        struct bytes host = reader_bytes(reader, reader_u16(reader));
+        member->rpc_port = reader_u16(reader);
+        if (reader->failed) return false;
+        if (!take_text(id, NODE_ID_BYTES_MAX, member->node_id)) return false;
+        if (!take_text(host, ADDRESS_BYTES_MAX, member->rpc_host)) return false;
+    }
+    return true;
 }
 
 static bool payload_decode(struct bytes payload, struct raft_state *out)
@@ -39,12 +88,10 @@ static bool payload_decode(struct bytes payload, struct raft_state *out)
     uint8_t catching_up = reader_u8(&reader);
     reader_bytes(&reader, 7);
     struct bytes id = reader_bytes(&reader, reader_u8(&reader));
-    if (reader.failed || reader_left(&reader) != 0) return false;
-    if (catching_up > 1 || out->member == 0) return false;
-    if (id.size == 0 || id.size > NODE_ID_BYTES_MAX || memchr(id.data, 0, id.size) != NULL) return false;
+    if (reader.failed || catching_up > 1 || out->member == 0) return false;
+    if (!take_text(id, NODE_ID_BYTES_MAX, out->node_id) || !decode_members(&reader, out)) return false;
     out->catching_up = catching_up == 1;
-    memcpy(out->node_id, id.data, id.size);
-    return true;
+    return reader_left(&reader) == 0;
 }
 
 enum error raft_state_decode(struct bytes file, struct raft_state *out, uint64_t *generation, char *damage)

@@ -16,6 +16,9 @@
  *         64     1  catching up: 1 until that member caught up (it neither votes nor counts)
  *         65     7  zero
  *         72     1  node id's length, then the node id (at most 63 bytes)
+ *
+ * Then, once the cluster is founded, its members, which rule from then on, whatever the configuration says:
+ * u8 count, and for each u8 length + node id, u16 length + rpc host, u16 rpc port (where it was reached last).
  */
 #ifndef CORACLE_STORAGE_RAFT_STATE_H
 #define CORACLE_STORAGE_RAFT_STATE_H
@@ -25,6 +28,12 @@
 
 #define RAFT_STATE_MAGIC 0x54535243u /* "CRST" */
 #define RAFT_STATE_VERSION 1u
+
+struct raft_state_member {
+    char node_id[NODE_ID_BYTES_MAX + 1];
+    char rpc_host[ADDRESS_BYTES_MAX + 1];
+    uint16_t rpc_port;
+};
 
 struct raft_state {
     uint64_t cluster_id;
@@ -37,6 +46,8 @@ struct raft_state {
     raft_term no_vote_before_term;
     bool catching_up;
     char node_id[NODE_ID_BYTES_MAX + 1];
+    struct raft_state_member members[MEMBERS_MAX];
+    uint32_t member_count; /* 0: not founded, or written before there were members in the file */
 };
 
 /* `slot` has SLOT_BYTES. */

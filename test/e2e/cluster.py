@@ -206,7 +206,7 @@ class Node:
         self.binary = binary
         self.environment = environment or {}
         self.process = None
-        self.paused = False
+        self.paused = self.told_to_end = False
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def command(self):
@@ -214,7 +214,7 @@ class Node:
 
     def start(self):
         assert not self.running(), f"{self.name} runs already"
-        self.paused = False
+        self.paused = self.told_to_end = False
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
                 self.command(),
@@ -229,11 +229,12 @@ class Node:
 
     def assert_alive(self):
         """That it didn't end by itself."""
-        if self.process is not None and self.process.poll() is not None:
+        if self.process is not None and self.process.poll() is not None and not self.told_to_end:
             raise AssertionError(f"{self.name} ended by itself with exit code {self.process.returncode}\n{self.tail()}")
 
     def kill(self):
         self.assert_alive()
+        self.told_to_end = True
         self.process.kill()
         self.process.wait()
 
@@ -250,6 +251,7 @@ class Node:
     def stop(self, seconds=WAIT_S):
         """SIGTERM; returns the exit code."""
         self.resume()
+        self.told_to_end = True
         self.process.terminate()
         return self.process.wait(timeout=seconds)
 
@@ -257,6 +259,7 @@ class Node:
         return self.process.wait(timeout=seconds)
 
     def end(self):
+        self.told_to_end = True
         if self.running():
             self.process.kill()
             self.process.wait()

@@ -82,20 +82,23 @@ static int back_up(const char *directory, const char *path, bool json)
     os_disk_init(&in);
     os_disk_init(&out);
     enum error error = ERR_NO_FILE;
+    bool found = true;
     for (unsigned attempt = 0; error == ERR_NO_FILE && attempt < ATTEMPTS; attempt++) {
         char name[SNAPSHOT_NAME_BYTES];
         error = snapshot_file_newest(&in.port, directory, &metadata, text);
-        if (error == ERR_NO_FILE) {
-            return cli_fail(CLI_FAILED,
-                            "there is no snapshot in %s yet: a node makes one once enough was written (see "
-                            "snapshot_log_bytes)",
-                            directory);
-        }
+        found = error != ERR_NO_FILE;
         if (error != ERR_OK) break;
         snapshot_name(metadata.epoch, name);
         char *source = snapshot_file_path(directory, name);
         error = copy_snapshot(&in.port, &out.port, source, path, &summary, text);
         mem_free(source);
+    }
+    os_disk_destroy(&in);
+    os_disk_destroy(&out);
+    if (!found) {
+        return cli_fail(CLI_FAILED,
+                        "there is no snapshot in %s yet: a node makes one once enough was written (see snapshot_log_bytes)",
+                        directory);
     }
     if (error != ERR_OK) return cli_fail(CLI_FAILED, "%s", text[0] != '\0' ? text : error_text(error));
     print_summary(&summary, path, json);
@@ -110,6 +113,7 @@ static int check_backup(const char *path, bool json)
     struct snapshot_visitor nothing = {0};
     os_disk_init(&disk);
     enum error error = snapshot_file_read(&disk.port, path, &nothing, &summary, text);
+    os_disk_destroy(&disk);
     if (error != ERR_OK) return cli_fail(CLI_FAILED, "%s", text);
     print_summary(&summary, path, json);
     return CLI_OK;

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/types.h"
+#include "os/huge_pages.h"
 
 struct command {
     const char *name;
@@ -134,6 +135,7 @@ int cli_run(int argument_count, char **arguments)
     const char *first = arguments[1];
     if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0) return help_command(0, NULL);
     if (strcmp(first, "--version") == 0) return version_command(0, NULL);
+    if (strncmp(first, "--", 2) == 0 || strcmp(first, "serve") == 0) os_prefer_huge_pages(arguments);
     if (strncmp(first, "--", 2) == 0) return serve_command(argument_count - 1, arguments + 1);
     const struct command *command = find_command(first);
     if (command == NULL) return cli_fail(CLI_USAGE, "there is no command \"%s\"; `coracle help` lists them", first);

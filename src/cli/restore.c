@@ -253,6 +253,7 @@ static int restore_node(const char *backup, const struct config *config, const s
     char *path = snapshot_file_path(config->snapshot_directory, name);
     error = write_snapshot(&restore, &in.port, backup, path, &summary, text);
     mem_free(path);
+    os_disk_destroy(&in);
     if (error != ERR_OK) return cli_fail(CLI_FAILED, "%s", text[0] != '\0' ? text : error_text(error));
     error = write_small_files(&restore, &summary.header);
     if (error != ERR_OK) return cli_fail(CLI_FAILED, "%s", out.port.error_text);

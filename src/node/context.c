@@ -247,6 +247,8 @@ static enum error stop_disk_queue(void *user, char *text)
     struct context *context = user;
     if (context->disk_queue != NULL) os_disk_queue_free(context->disk_queue);
     context->disk_queue = NULL;
+    os_disk_destroy(&context->writer_disk);
+    os_disk_destroy(&context->bootstrap_disk);
     return ERR_OK;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "os/read_ahead.h"
 
 #define FILE_MODE 0600
 #define DIRECTORY_MODE 0700
@@ -22,6 +23,7 @@ struct disk_file {
     int fd;
     int direct_fd; /* with O_DIRECT, for uncached reads and writes; -1 when the file has none, or they go another way */
     bool uncached;
+    uint64_t read_end; /* where the last full uncached read ended: one that goes on there is sequential */
     char path[];
 };
 
@@ -114,9 +116,16 @@ static enum error open_file(struct disk *disk, const char *path, unsigned flags,
     return ERR_OK;
 }
 
+/* What was read ahead may be stale, or of a file that is about to be closed. */
+static void drop_read_ahead(struct disk *disk)
+{
+    struct read_ahead *ahead = ((struct os_disk *)disk)->ahead;
+    if (ahead != NULL) read_ahead_drop(ahead);
+}
+
 static void close_file(struct disk *disk, struct disk_file *file)
 {
-    (void)disk;
+    drop_read_ahead(disk);
     close(file->fd);
     if (file->direct_fd >= 0) close(file->direct_fd);
     mem_free(file);
@@ -150,6 +159,27 @@ static enum error drop_cached(struct disk *disk, struct disk_file *file, uint64_
     return ERR_IO;
 }
 
+static void begin_read_ahead(struct disk *disk, struct disk_file *file, uint64_t offset, size_t size)
+{
+    struct os_disk *os_disk = (struct os_disk *)disk;
+    bool follows = file->read_end == offset - size;
+    file->read_end = offset;
+    if (!follows || size < READ_AHEAD_BYTES_MIN) return;
+    if (os_disk->ahead == NULL) os_disk->ahead = read_ahead_new();
+    if (os_disk->ahead != NULL) read_ahead_begin(os_disk->ahead, file->direct_fd, offset, size);
+}
+
+/* Whether the whole answer was read ahead. A short one is the end of the file only if reading again says so. */
+static bool take_read_ahead(struct disk *disk, struct disk_file *file, uint64_t offset, void *data, size_t size,
+                            size_t *got)
+{
+    struct read_ahead *ahead = ((struct os_disk *)disk)->ahead;
+    if (ahead == NULL || read_ahead_take(ahead, file->direct_fd, offset, data, size) != (int64_t)size) return false;
+    *got = size;
+    begin_read_ahead(disk, file, offset + size, size);
+    return true;
+}
+
 static enum error read_file(struct disk *disk, struct disk_file *file, uint64_t offset, void *data, size_t size,
                             size_t *got)
 {
@@ -164,6 +194,7 @@ static enum error read_file(struct disk *disk, struct disk_file *file, uint64_t 
         }
     }
     bool direct = file->direct_fd >= 0;
+    if (direct && take_read_ahead(disk, file, offset, data, size, got)) return ERR_OK;
     while (*got < size) {
         ssize_t count =
             pread(direct ? file->direct_fd : file->fd, (uint8_t *)data + *got, size - *got, (off_t)(offset + *got));
@@ -179,6 +210,7 @@ static enum error read_file(struct disk *disk, struct disk_file *file, uint64_t 
         /* A direct read that ends off the alignment has met the end, and can't go on from there. */
         if (count == 0 || (direct && *got % DISK_ALIGNMENT != 0)) break;
     }
+    if (direct && *got == size) begin_read_ahead(disk, file, offset + size, size);
     return ERR_OK;
 }
 
@@ -190,6 +222,7 @@ static bool is_aligned(const void *data, uint64_t offset, size_t size)
 static enum error write_file(struct disk *disk, struct disk_file *file, uint64_t offset, const void *data, size_t size)
 {
     CHECK(offset <= INT64_MAX && size <= INT64_MAX - offset);
+    drop_read_ahead(disk);
     const uint8_t *at = data;
     while (size > 0) {
         bool direct = file->direct_fd >= 0 && is_aligned(at, offset, size);
@@ -221,6 +254,7 @@ static enum error sync_file(struct disk *disk, struct disk_file *file)
 static enum error truncate_file(struct disk *disk, struct disk_file *file, uint64_t size)
 {
     CHECK(size <= INT64_MAX);
+    drop_read_ahead(disk);
     int result;
     do {
         result = ftruncate(file->fd, (off_t)size);
@@ -418,4 +452,10 @@ static const struct disk_operations operations = {
 void os_disk_init(struct os_disk *disk)
 {
     *disk = (struct os_disk){.port = {.operations = &operations}};
+}
+
+void os_disk_destroy(struct os_disk *disk)
+{
+    read_ahead_free(disk->ahead);
+    disk->ahead = NULL;
 }

@@ -231,7 +231,6 @@ static enum error load_file(struct snapshot_handler *handler, struct replica *re
             snapshot_reader_feed(reader, bytes_of(slice, got));
             error = load_chunks(replica, reader, &begun, expected, path, text);
         }
-        /* What counts is durable anew before anybody relies on it. */
         disk_close(disk, file);
     }
     if (error == ERR_OK && (!snapshot_reader_complete(reader) || (expected != NULL && offset != expected->size_bytes))) {
@@ -399,7 +398,14 @@ enum error snapshot_handler_recover(struct snapshot_handler *handler, struct rep
             disk_text_format(damage, "%s: names snapshot %016llx, which isn't there", handler->metadata_file.path,
                              (unsigned long long)named.epoch);
         }
-        error = ERR_DAMAGED;
+        disk_text_copy(text, damage);
+        error = clean_up(handler, &found, damaged, damage);
+        if (error != ERR_OK) {
+            disk_text_copy(text, disk->error_text);
+        } else {
+            error = ERR_DAMAGED;
+        }
+        goto out;
     }
     if (error != ERR_OK) {
         disk_text_copy(text, damage);

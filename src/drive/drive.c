@@ -500,6 +500,7 @@ static void save_state(struct drive *drive, const struct raft_save *save)
     drive->state.vote = save->vote;
     drive->state.no_vote_before_term = save->no_vote_before_term;
     drive->state.catching_up = save->catching_up;
+    if (!save->catching_up) log_manager_certain(drive->log);
     drive->save_began = now_of(drive);
     state_file_save(drive->bootstrap.state_file, &drive->state, save->number);
 }

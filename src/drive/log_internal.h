@@ -116,6 +116,7 @@ struct log_manager {
     struct log_segment *segments;
     uint32_t segment_count, segment_capacity;
     bool roll;       /* the next batch begins a segment, whatever room there is */
+    bool roll_again; /* so does the one after the segment that is being begun */
     raft_index last_index; /* durable */
     uint64_t next_batch_number;
     uint64_t next_number;  /* of the next file */

@@ -243,7 +243,8 @@ static void reset_done(struct log_manager *manager)
 {
     doom_segments(manager, manager->segment_count - 1);
     manager->segments[0].used_bytes = LOG_SEGMENT_HEADER_BYTES;
-    manager->roll = false;
+    manager->roll = manager->roll_again;
+    manager->roll_again = false;
     manager->resetting = false;
     manager->reset_done(manager->reset_user);
 }
@@ -476,7 +477,8 @@ static void write_done(struct disk_job *job)
     if (write->begins_segment) {
         struct log_segment *segment = log_add_segment(manager, write->header.number);
         segment->size_bytes = write->header.size_bytes;
-        manager->roll = false;
+        manager->roll = manager->roll_again;
+        manager->roll_again = false;
         write->file_bytes += LOG_SEGMENT_HEADER_BYTES;
         log_info(manager->config.logger, "log segment begins", "number=%llu first_index=%llu bytes=%llu",
                  (unsigned long long)segment->number, (unsigned long long)first_index,
@@ -580,6 +582,9 @@ void log_manager_certain(struct log_manager *manager)
     if (!manager->owed) return;
     manager->owed = false;
     manager->roll = true;
+    /* A header that is on its way to the disk still says it. */
+    bool resets = manager->chore.active && manager->chore.kind == LOG_CHORE_RESET;
+    manager->roll_again = resets || (manager->write.submitted && manager->write.begins_segment);
 }
 
 void log_manager_reset(struct log_manager *manager, raft_index index, raft_term term, uint32_t chain,

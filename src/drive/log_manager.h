@@ -76,7 +76,7 @@ enum error log_manager_recover(struct log_manager *manager, uint64_t log_id, boo
                                raft_term base_term, uint32_t base_chain, const struct log_manager_sink *sink,
                                void *sink_user, struct log_scan_result *result, char *text);
 
-/* An uncertain member was resolved (raft_effects.certain_now): the next write begins a segment with nothing owed. */
+/* This member isn't uncertain (any more): the next write begins a segment with nothing owed, if anything was. */
 void log_manager_certain(struct log_manager *manager);
 
 /* Begins a write; the entries are moved in and released after `written`. One at a time. `previous_term` and

@@ -84,7 +84,8 @@ void snapshot_handler_stop_sending(struct snapshot_handler *handler);
 void snapshot_handler_reply(struct snapshot_handler *handler, const struct peer_message *message);
 
 /* PEER_SNAPSHOT of the leader (already stepped, effects.snapshot_chunk was true). Borrowed. `term`: ours, for replies. */
-void snapshot_handler_chunk(struct snapshot_handler *handler, struct replica *replica, const struct peer_message *message);
+void snapshot_handler_chunk(struct snapshot_handler *handler, struct replica *replica,
+                            const struct peer_message *message);
 /* After `received` and the swap: tells the leader, and removes older snapshots. */
 void snapshot_handler_installed(struct snapshot_handler *handler, raft_term term);
 

@@ -454,6 +454,48 @@ static void recover_uncertain(void)
     bench.next = bench.found;
 }
 
+/* Certain while a header that still owes is on its way: the segment after it owes nothing. */
+static void test_certain_in_the_midst_of_it(void **state)
+{
+    (void)state;
+    for (int reset = 0; reset <= 1; reset++) {
+        start(64 * KIB);
+        bench_append(&bench, 1, 3000);
+        bench_append(&bench, 1, 3000);
+        rig_remove(&bench.rig, bench_segment(2)); /* the spare, but nobody knows */
+        recover_uncertain();
+        log_manager_tick(bench.manager);
+        rig_run(&bench.rig);
+        if (reset) {
+            bench_begin_reset(&bench, 10);
+            assert_int_equal(rig_waiting(&bench.rig), 1);
+        } else {
+            bench_begin_write(&bench, 2, 1, 100);
+        }
+        log_manager_certain(bench.manager);
+        rig_run(&bench.rig);
+        recover_uncertain();
+        log_manager_certain(bench.manager);
+        bench_append(&bench, 1, 100);
+        restart(LOG_CLEAN);
+
+        rig_remove(&bench.rig, bench_segment(metadata().last_segment));
+        recover_uncertain();
+        log_manager_tick(bench.manager);
+        rig_run(&bench.rig);
+        if (reset) {
+            bench_begin_reset(&bench, 20);
+        } else {
+            bench_begin_write(&bench, bench.log.last_index, 1, 100);
+        }
+        log_manager_certain(bench.manager);
+        rig_run(&bench.rig);
+        bench_append(&bench, 1, 100);
+        restart(LOG_CLEAN);
+        bench_free(&bench);
+    }
+}
+
 static void test_a_missing_segment(void **state)
 {
     (void)state;
@@ -594,6 +636,7 @@ int main(void)
         cmocka_unit_test(test_no_room_to_begin_with),
         cmocka_unit_test(test_a_spare_that_cannot_grow),
         cmocka_unit_test(test_a_damaged_batch),
+        cmocka_unit_test(test_certain_in_the_midst_of_it),
         cmocka_unit_test(test_a_missing_segment),
         cmocka_unit_test(test_lost_metadata),
         cmocka_unit_test(test_other_files),

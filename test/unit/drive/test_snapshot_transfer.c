@@ -231,7 +231,8 @@ static void test_resumes(void **state)
     }
 }
 
-static void chunk(struct node *node, raft_index index, uint64_t offset, uint64_t total, const uint8_t *data, size_t size)
+static void chunk(struct node *node, raft_index index, uint64_t offset, uint64_t total, const uint8_t *data,
+                  size_t size)
 {
     struct peer_message message = {.type = PEER_SNAPSHOT,
                                    .from = LEADER,

@@ -398,7 +398,7 @@ static void adopt_cluster(struct drive *drive, uint64_t cluster_id, bool wiped)
     run(drive);
     if (drive->failed) return;
     for (uint32_t i = 0; i < drive->config.member_count; i++) {
-        if (drive->founder_met[i]) connect_replica(drive, &drive->founders[i]);
+        if (drive->founder_met[i] && drive->founders[i].cluster_id != 0) connect_replica(drive, &drive->founders[i]);
     }
     struct peer_greeting greeting = own_greeting(drive);
     peers_greet_again(drive->peers, &greeting);
@@ -440,7 +440,9 @@ static void on_peer_connected(void *user, const struct peer_greeting *greeting)
     drive->founder_met[number] = true;
     if (drive->phase == DRIVE_FOUNDING) {
         try_to_found(drive);
-    } else if (drive->replica != NULL) {
+    } else if (drive->replica != NULL && greeting->cluster_id != 0) {
+        /* One that is still founding has no replica, and drops what it is sent; it greets again. */
+        snapshot_handler_peer_lost(drive->snapshots, greeting->member);
         connect_replica(drive, greeting);
     }
 }

@@ -123,7 +123,9 @@ static void check_quorum(struct sim_checker *checker, unsigned by)
 static void check_restart(struct sim_checker *checker, unsigned node, const struct raft_status *raft)
 {
     const struct sim_checked_node *checked = &checker->nodes[node];
-    if (raft->uncertain) {
+    /* A founder that came late, and met a cluster that a majority had founded already, catches up first. */
+    bool late = !checked->known && raft->last_index == 0;
+    if (raft->uncertain && !late && !checked->was_uncertain) {
         sim_checker_violated(checker, "node-%u is uncertain after a crash that can't have damaged anything", node + 1);
     }
     if (checked->known && raft->last_index < checked->last.durable_index) {
@@ -155,6 +157,7 @@ void sim_checker_look(struct sim_checker *checker, unsigned node)
     if (status.diverged) sim_checker_violated(checker, "node-%u says that its state differs from the others'", node + 1);
     checked->last = *raft;
     checked->known = true;
+    checked->was_uncertain |= raft->uncertain;
     if (raft->commit > checker->commit) {
         checker->commit = raft->commit;
         check_quorum(checker, node);

@@ -20,6 +20,7 @@ struct sim_checked_node {
     bool running;
     bool new_life;          /* started, and not looked at since */
     bool known;             /* there was a status once */
+    bool was_uncertain;     /* in any life: it may have crashed before it had saved that it is certain */
     struct raft_status last; /* of this life, or the one before */
 };
 

@@ -49,6 +49,10 @@ static void touched(void *user)
 {
     struct sim_loop *loop = user;
     if (loop->handler == NULL || loop->stopped || sim_event_scheduled(&loop->turn)) return;
+    if (loop->process >= SIM_NODES_MAX) { /* a client has nothing to gather */
+        loop->handler->turn_end(loop->user);
+        return;
+    }
     time_ns delay = 0;
     if (random_chance(&loop->random, 400)) delay = (time_ns)random_below(&loop->random, (uint64_t)SIM_TURN_NS_MAX);
     sim_world_schedule(loop->world, &loop->turn, loop->world->now + delay);

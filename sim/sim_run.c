@@ -136,6 +136,17 @@ static void describe(struct run *run, struct sim_run_report *report)
                                (unsigned long long)raft->last_index, (unsigned long long)raft->last_term,
                                (unsigned long long)status.apply_hash, raft->uncertain ? " uncertain" : "",
                                raft->may_serve ? " serves" : "", status.disk_full ? " full" : "");
+        for (uint32_t j = 0; raft->role == RAFT_LEADER && j < raft->peer_count && at < sizeof report->text; j++) {
+            const struct raft_peer_status *peer = &raft->peers[j];
+            unsigned number = 0;
+            while (number < status.member_count && status.members[number].id != peer->id) number++;
+            at += (size_t)snprintf(report->text + at, sizeof report->text - at,
+                                   "\n    sees node-%u: match %llu next %llu%s%s%s", number + 1,
+                                   (unsigned long long)peer->match, (unsigned long long)peer->next,
+                                   peer->recently_active ? " active" : " silent",
+                                   peer->needs_snapshot ? ", needs the snapshot" : "",
+                                   peer->uncertain ? ", uncertain" : "");
+        }
     }
 }
 

@@ -24,7 +24,7 @@
 #define SEEDS_DEFAULT 20
 #define WRITES_DEFAULT 2000
 #else
-#define SEEDS_DEFAULT 250
+#define SEEDS_DEFAULT 200
 #define WRITES_DEFAULT 10000
 #endif
 #define SECONDS_DEFAULT 60
@@ -38,7 +38,7 @@ struct options {
 
 static const char usage[] =
     "usage: three_replicas [options]\n"
-    "  --seeds N     how many seeds (250; 20 with sanitizers)\n"
+    "  --seeds N     how many seeds (200; 20 with sanitizers)\n"
     "  --first S     the first one (1)\n"
     "  --seconds T   simulated seconds with faults, at most (60)\n"
     "  --writes W    end the faults when so many writes were acknowledged; 0: no limit (10000; 2000 with sanitizers)\n"

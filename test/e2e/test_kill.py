@@ -1,8 +1,9 @@
 """The promise itself: nodes are killed, paused and cut off for hundreds of rounds, and no acknowledged write is lost.
 
-Clients put, get and delete through all nodes the whole time. In a third of the rounds all three nodes are killed at once. At the
-end everything that clients saw must have one explanation (history.py), each node must show it, and all three must have the same
-apply hash. With root, each node has a network of its own, whose cables are cut; without, nodes are only killed and paused.
+Clients put, get and delete through all nodes the whole time. In a third of the rounds all three nodes are killed at once, and
+now and then one loses its disk. At the end everything that clients saw must have one explanation (history.py), each node must
+show it, and all three must have the same apply hash. With root, each node has a network of its own, whose cables are cut;
+without, nodes are only killed and paused.
 
 CORACLE_TEST_SEED replays the order of faults (not their timing); the seed is printed.
 """
@@ -244,6 +245,16 @@ class Nemesis:
         self.start_all()
         self.cluster.wait_until_writable()
 
+    def wipe_one(self):
+        """A disk is lost. It must not be the next one before the node has caught up, or there would be no quorum of disks."""
+        for node in self.cluster.nodes:
+            e2e.wait_until(lambda: (status := node.cluster()) and not status["uncertain"], f"{node.name} is certain")
+        node = self.rng.choice(self.cluster.nodes)
+        node.kill()
+        node.wipe()
+        node.start()
+        self.done["wiped"] += 1
+
     def linger(self):
         """A round's time, shorter when clients got enough done in it."""
         before = self.succeeded()
@@ -273,6 +284,8 @@ class Nemesis:
         self.linger()
         if number % 10 == 9:
             self.calm()
+        if number % 20 == 19:
+            self.wipe_one()
 
 
 class KillTest(e2e.TestCase):

@@ -23,7 +23,7 @@ enum error log_metadata_decode(struct bytes file, struct log_metadata *out, uint
     out->first_segment = reader_u64(&reader);
     out->last_segment = reader_u64(&reader);
     if (reader.failed || reader_left(&reader) != 0) {
-        TEXT_FORMAT(damage, SLOT_DAMAGE_BYTES, "the log's metadata at offset %zu make no sense",
+        text_format(damage, SLOT_DAMAGE_BYTES, "the log's metadata at offset %zu make no sense",
                     (size_t)(content.payload.data - file.data));
         return ERR_DAMAGED;
     }

@@ -100,7 +100,7 @@ enum error raft_state_decode(struct bytes file, struct raft_state *out, uint64_t
     enum error error = slot_choose(RAFT_STATE_MAGIC, RAFT_STATE_VERSION, file, &content, damage);
     if (error != ERR_OK) return error;
     if (!payload_decode(content.payload, out)) {
-        TEXT_FORMAT(damage, SLOT_DAMAGE_BYTES, "the raft state at offset %zu makes no sense",
+        text_format(damage, SLOT_DAMAGE_BYTES, "the raft state at offset %zu makes no sense",
                     (size_t)(content.payload.data - file.data));
         return ERR_DAMAGED;
     }

@@ -57,13 +57,14 @@ enum error slot_choose(uint32_t magic, uint32_t version_max, struct bytes file, 
         buffer_append_format(&text, "%sslot %zu at offset %zu is %s", text.size == 0 ? "" : "; ", i, i * SLOT_BYTES,
                              faults[i]);
     }
-    text_take(&text, damage, SLOT_DAMAGE_BYTES);
+    text_format(damage, SLOT_DAMAGE_BYTES, "%.*s", (int)text.size, (const char *)text.data);
+    buffer_free(&text);
     if (chosen == NULL) return ERR_DAMAGED;
 
     out->version = get_u32(chosen + 8);
     out->generation = get_u64(chosen + 16);
     if (out->version > version_max) {
-        TEXT_FORMAT(damage, SLOT_DAMAGE_BYTES, "written in format version %u, this program knows %u", out->version,
+        text_format(damage, SLOT_DAMAGE_BYTES, "written in format version %u, this program knows %u", out->version,
                     version_max);
         return ERR_BAD_VERSION;
     }

@@ -140,7 +140,7 @@ void snapshot_reader_feed(struct snapshot_reader *reader, struct bytes bytes)
 static enum error fail(struct snapshot_reader *reader, enum error error, const char *what)
 {
     reader->error = error;
-    TEXT_FORMAT(reader->damage, sizeof reader->damage, "at offset %llu: %s", (unsigned long long)reader->offset, what);
+    text_format(reader->damage, sizeof reader->damage, "at offset %llu: %s", (unsigned long long)reader->offset, what);
     return error;
 }
 
@@ -303,7 +303,7 @@ enum error snapshot_metadata_decode(struct bytes file, struct snapshot_metadata 
     out->size_bytes = reader_u64(&reader);
     out->snapshot_id = reader_u64(&reader);
     if (reader.failed || reader_left(&reader) != 0) {
-        TEXT_FORMAT(damage, SLOT_DAMAGE_BYTES, "the snapshot's metadata at offset %zu make no sense",
+        text_format(damage, SLOT_DAMAGE_BYTES, "the snapshot's metadata at offset %zu make no sense",
                     (size_t)(content.payload.data - file.data));
         return ERR_DAMAGED;
     }

@@ -25,7 +25,7 @@ struct member {
     bool uncertain;
     bool endless;
     uint32_t damages;
-    /* Every entry that it ever acknowledged. */
+    /* Every entry that was ever durable. */
     struct fixture_base *history;
     size_t history_count;
 };
@@ -41,12 +41,10 @@ static void forget_batches(struct fixture *fixture)
     fixture->batch_count = 0;
 }
 
-static void set_truth(struct member *member)
+static void remember(struct member *member, const struct fixture_log *log)
 {
-    fixture_log_free(&member->truth);
-    const struct fixture_log *log = &member->fixture.log;
-    member->truth = fixture_log_copy(log, log->count);
-    member->history = mem_realloc(member->history, (member->history_count + log->count + 1) * sizeof *member->history);
+    size_t most = member->history_count + log->count + 1;
+    member->history = mem_realloc(member->history, most * sizeof *member->history);
     for (raft_index i = log->count; i > 0; i--) {
         struct fixture_base entry = fixture_base_at(log, i);
         bool known = false;
@@ -59,7 +57,14 @@ static void set_truth(struct member *member)
     }
 }
 
-static bool was_acknowledged(const struct member *member, const struct entry *entry)
+static void set_truth(struct member *member)
+{
+    fixture_log_free(&member->truth);
+    member->truth = fixture_log_copy(&member->fixture.log, member->fixture.log.count);
+    remember(member, &member->truth);
+}
+
+static bool was_written(const struct member *member, const struct entry *entry)
 {
     for (size_t h = 0; h < member->history_count; h++) {
         if (member->history[h].index == entry_index(entry) && member->history[h].chain == entry_chain(entry)) {
@@ -232,7 +237,7 @@ static void recover(struct member *member, uint64_t seed, int cycle, bool in_fli
         const struct entry *entry = found.log.entries[i];
         if (index <= truth->count && entry_chain(entry) == fixture_chain(truth, index)) continue;
         /* What a batch replaced that is lost now may be there again, but never in place of what is known to be committed. */
-        bool old = result->outcome == LOG_UNCERTAIN && index > found.commit && was_acknowledged(member, entry);
+        bool old = result->outcome == LOG_UNCERTAIN && index > found.commit && was_written(member, entry);
         wrong = wrong || !old;
     }
     bool lacks = !is_new && whole < truth->count;
@@ -264,6 +269,7 @@ static void recover(struct member *member, uint64_t seed, int cycle, bool in_fli
     fixture->owed = (struct log_segment_header){0};
     member->uncertain = result->outcome == LOG_UNCERTAIN;
     member->endless = member->uncertain && !result->extent_known;
+    remember(member, &fixture->log);
     if (is_new && !member->uncertain) set_truth(member);
     if (fixture->commit < found.base) fixture->commit = found.base;
     if (result->outcome == LOG_CLEAN) {

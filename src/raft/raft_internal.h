@@ -116,6 +116,7 @@ struct raft {
     time_ns heartbeat_deadline;
     time_ns quorum_deadline; /* CheckQuorum */
     raft_index term_first_index; /* of this leader's first entry */
+    bool announce_commit;        /* at the next flush, by a heartbeat */
     member_id transfer_target;
     time_ns transfer_deadline;
     bool transfer_sent;

@@ -270,7 +270,10 @@ void replication_advance_commit(struct raft *raft)
     }
     raft_index index = match[quorum_of(raft) - 1];
     /* Only entries of the current term are committed by counting (dissertation §3.6.2). */
-    if (index > raft->commit && raft_log_term(&raft->log, index) == raft->term) raft->commit = index;
+    if (index <= raft->commit || raft_log_term(&raft->log, index) != raft->term) return;
+    /* A new leader's first commit tells followers what became of commands from before; they needn't wait for a heartbeat. */
+    if (raft->commit < raft->term_first_index) raft->announce_commit = true;
+    raft->commit = index;
 }
 
 static void on_rejection(struct raft *raft, struct progress *peer, const struct peer_message *message)
@@ -491,7 +494,9 @@ void replication_flush(struct raft *raft, struct raft_effects *effects)
 {
     if (raft->role == RAFT_LEADER) {
         for (uint32_t i = 0; i < raft->peer_count; i++) replicate_to(raft, &raft->peers[i], effects);
+        if (raft->announce_commit) replication_heartbeat(raft, effects);
     }
+    raft->announce_commit = false;
     if (raft->ack_due) acknowledge(raft, effects);
     issue_write(raft, effects);
 }

@@ -56,7 +56,9 @@ static bool apply_entry(struct replica *replica, const struct entry *entry, stru
             requests_applied(replica, &command, revision, existed, effects);
         }
         replica->proposals_applied++;
-    } else if (entry_type_of(entry) != ENTRY_EMPTY) {
+    } else if (entry_type_of(entry) == ENTRY_EMPTY) {
+        requests_new_term(replica, entry_term(entry), effects);
+    } else {
         replica_fatal(effects, "entry %llu is of type %d, which this version doesn't know; run a newer version",
                       (unsigned long long)entry_index(entry), (int)entry_type_of(entry));
         return false;

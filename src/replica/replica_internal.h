@@ -26,6 +26,7 @@ struct pending_write {
     uint64_t request;
     uint64_t sequence; /* 0: the slot is free */
     time_ns deadline;
+    raft_term term;          /* in which it was proposed or forwarded last */
     struct entry *forwarded; /* kept while the leader may still refuse it; else NULL */
     uint32_t forward_count;
 };
@@ -138,6 +139,8 @@ void requests_on_forward_reply(struct replica *replica, const struct peer_messag
 /* The command (of any member) was applied. */
 void requests_applied(struct replica *replica, const struct command *command, store_revision revision, bool existed,
                       struct replica_effects *effects);
+/* A leader's first entry of `term` was applied: what was proposed in earlier terms, and isn't in the log by now, won't be. */
+void requests_new_term(struct replica *replica, raft_term term, struct replica_effects *effects);
 void requests_flush(struct replica *replica, struct replica_effects *effects);
 void requests_expire(struct replica *replica, struct replica_effects *effects);
 /* After a snapshot was installed: the outcome of what it covers isn't known. */

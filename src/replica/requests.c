@@ -61,6 +61,7 @@ static void dispatch(struct replica *replica, struct pending_write *write, struc
 {
     struct raft_status status;
     raft_status(replica->raft, &status);
+    write->term = status.term;
     if (status.role == RAFT_LEADER) {
         enum error error = propose_here(replica, entry, effects);
         if (error != ERR_OK) finish(replica, write, error, 0, false, effects);
@@ -227,6 +228,15 @@ void requests_expire(struct replica *replica, struct replica_effects *effects)
         } else if (write->deadline > replica->now + replica->config.forward_timeout) {
             break; /* all later ones are later */
         }
+    }
+}
+
+void requests_new_term(struct replica *replica, raft_term term, struct replica_effects *effects)
+{
+    if (effects == NULL || replica->write_count == 0) return;
+    for (uint64_t sequence = replica->oldest_sequence; sequence < replica->next_sequence; sequence++) {
+        struct pending_write *write = find(replica, sequence);
+        if (write != NULL && write->term < term) finish(replica, write, ERR_LEADER_CHANGED, 0, false, effects);
     }
 }
 

@@ -221,6 +221,22 @@ static void inode_sync(struct sim_disk *disk, struct sim_inode *inode, bool fail
     if (!failed || random_chance(&disk->random, 500)) inode->durable_size = inode->size;
 }
 
+/* What a write past the cache does to pages that hold what the device doesn't: they are dropped. */
+static void drop_forgotten(struct sim_inode *inode, uint64_t offset, uint64_t size)
+{
+    for (struct sim_shadow *shadow = inode->shadows; shadow != NULL; shadow = shadow->next) {
+        uint64_t begin = shadow->page_number * SIM_PAGE_BYTES;
+        if (shadow->forgotten == 0 || begin + SIM_PAGE_BYTES <= offset || begin >= offset + size) continue;
+        struct sim_page *page = inode->pages[shadow->page_number];
+        for (uint32_t sector = 0; sector < SIM_PAGE_SECTORS; sector++) {
+            if (!(shadow->forgotten & 1u << sector)) continue;
+            memcpy(page->data + sector * SIM_SECTOR_BYTES, shadow->durable + sector * SIM_SECTOR_BYTES,
+                   SIM_SECTOR_BYTES);
+        }
+        shadow->forgotten = 0; /* no different from the device any more; the next sync frees it */
+    }
+}
+
 /* ---- inodes and names ---- */
 
 static struct sim_inode *inode_new(struct sim_disk *disk)
@@ -556,6 +572,8 @@ static enum error operation_write(struct disk *port, struct disk_file *file, uin
     if (fate != FATE_HAPPENS && size > 0) part = (size_t)random_below(&disk->random, size + 1);
     disk->counters.writes++;
     sim_world_fold_bytes(disk->world, data, size < 64 ? size : 64);
+    bool aligned = offset % DISK_ALIGNMENT == 0 && size % DISK_ALIGNMENT == 0 && (uintptr_t)data % DISK_ALIGNMENT == 0;
+    if ((file->flags & DISK_UNCACHED) && aligned) drop_forgotten(inode, offset, size);
     if (part > 0) {
         inode_write(disk, inode, offset, data, part);
         if (offset + part > inode->size) inode->size = offset + part;

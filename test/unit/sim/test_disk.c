@@ -305,6 +305,47 @@ static void test_a_failed_sync_forgets(void **state)
     mem_free(page);
 }
 
+/* A write past the cache drops what the cache held: after a short one there is nothing of an older write beside it. */
+static void test_an_uncached_write_drops_what_was_forgotten(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        set_up(seed);
+        _Alignas(DISK_ALIGNMENT) static uint8_t data[SIM_PAGE_BYTES];
+        struct disk_file *file = open_file("/data/log/a", DISK_WRITE | DISK_CREATE);
+        memset(data, 1, sizeof data);
+        write_all(file, 0, data, sizeof data);
+        assert_int_equal(disk_sync(&disk.disk, file), ERR_OK);
+        memset(data, 2, sizeof data);
+        write_all(file, 0, data, sizeof data);
+        disk.fail_at = disk.counters.operations + 1;
+        assert_int_equal(disk_sync(&disk.disk, file), ERR_IO);
+        struct disk_file *uncached = open_file("/data/log/a", DISK_WRITE | DISK_UNCACHED);
+        memset(data, 3, sizeof data);
+        disk.fail_at = disk.counters.operations + 1;
+        assert_int_equal(disk_write(&disk.disk, uncached, 0, data, sizeof data), ERR_IO);
+        assert_int_equal(read_at("/data/log/a", 0, data, sizeof data), sizeof data);
+        unsigned written = 0;
+        while (written < SIM_PAGE_BYTES && data[written] == 3) written++;
+        /* In the sector where it stopped, and after it: what the device has. */
+        for (unsigned sector = written / SIM_SECTOR_BYTES; sector < SIM_PAGE_SECTORS; sector++) {
+            unsigned begin = sector * SIM_SECTOR_BYTES > written ? sector * SIM_SECTOR_BYTES : written;
+            for (unsigned i = begin; i < (sector + 1) * SIM_SECTOR_BYTES; i++) {
+                assert_in_range(data[i], 1, 2);
+                assert_int_equal(data[i], data[begin]);
+            }
+        }
+        assert_int_equal(disk_sync(&disk.disk, uncached), ERR_OK);
+        uint8_t back[SIM_PAGE_BYTES];
+        sim_disk_restart(&disk, true);
+        if (exists("/data/log/a")) {
+            assert_int_equal(read_at("/data/log/a", 0, back, sizeof back), sizeof back);
+            assert_memory_equal(back, data, sizeof data); /* nothing is hidden from this sync */
+        }
+        tear_down();
+    }
+}
+
 static unsigned crashes;
 
 static void crashed(void *user, unsigned node)
@@ -484,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_a_removed_file_may_come_back),
         cmocka_unit_test(test_a_killed_process_leaves_the_cache),
         cmocka_unit_test(test_a_failed_sync_forgets),
+        cmocka_unit_test(test_an_uncached_write_drops_what_was_forgotten),
         cmocka_unit_test(test_power_fails_at_a_counted_operation),
         cmocka_unit_test(test_a_full_disk),
         cmocka_unit_test(test_lists_in_order_and_errors),

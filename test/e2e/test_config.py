@@ -671,7 +671,7 @@ class WrongPeersTest(e2e.TestCase):
                 stream.sendall(bytes(peer_frames.FRAME_BYTES_MAX - 1))
             except OSError:
                 pass
-        self.assertLess(self.target.resident_bytes() - before, 16 * 1024 * 1024)
+        self.assert_memory(self.target.resident_bytes() - before, 16 * 1024 * 1024)
 
     def test_a_member_of_another_cluster_in_a_members_place(self):
         """The data of a member of the same name, but of another cluster, on this one's network."""

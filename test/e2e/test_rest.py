@@ -79,7 +79,7 @@ class RestTest(e2e.TestCase):
         self.assertEqual([node.process.pid for node in self.nodes], self.pids)
         self.shared.wait_until_writable()
         for node in self.nodes:
-            self.assertLess(node.peak_bytes(), RESIDENT_BYTES_MAX)
+            self.assert_memory(node.peak_bytes(), RESIDENT_BYTES_MAX)
 
     def request(self, *arguments, **named):
         return self.nodes[0].request(*arguments, **named)
@@ -511,7 +511,7 @@ class RestTest(e2e.TestCase):
             stream.sendall(b"GET /v1/data/big HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
             streams.append(stream)
         self.assertEqual(node.request("GET", "/v1/data/big").json()["v"], value)
-        self.assertLess(node.resident_bytes() - before, 20 * 4 * len(value))
+        self.assert_memory(node.resident_bytes() - before, 20 * 4 * len(value))
         # One that wakes up gets all of them, in full.
         rest = b""
         for _ in range(200):
@@ -536,7 +536,7 @@ class RestTest(e2e.TestCase):
             for stream in streams[1::2]:
                 self.assertEqual(read_one(stream, b"")[0].status, 200)
             e2e.wait_until(lambda: node.metrics()["coracle_client_connections"] >= count, "all are accepted")
-            self.assertLess(node.resident_bytes() - before, count * 4096)
+            self.assert_memory(node.resident_bytes() - before, count * 4096)
             self.assertEqual(node.request("POST", "/v1/data", {"k": "crowd", "v": "1"}).status, 200)
             for stream in (streams[0], streams[1], streams[-1]):
                 stream.sendall(put_request("crowd", "2"))

@@ -131,7 +131,7 @@ class SnapshotTest(e2e.TestCase):
             self.assertLess(metrics["coracle_store_history_bytes"], 64 * MIB)
             # While a follower loads a leader's snapshot, it holds its old state too.
             installing = STATE_BYTES_MAX if node is follower else 0
-            self.assertLess(watch.resident[node.name], RESIDENT_BYTES_MAX + installing, node.name)
+            self.assert_memory(watch.resident[node.name], RESIDENT_BYTES_MAX + installing, node.name)
             # The tail, what came since the snapshot, what comes while the next one is made, and spare segments.
             self.assertLess(watch.log[node.name], 8 * LOG_MIB * MIB + 64 * MIB, node.name)
             self.assertLessEqual(len(list((node.data / "snapshot").glob("*.snap"))), 2)

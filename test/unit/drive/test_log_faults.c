@@ -114,7 +114,7 @@ static void start_through_crashes(void)
 static void test_a_crash_at_every_operation(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 3; seed++) {
+    for (uint64_t seed = 1; seed <= 2; seed++) {
         bool crashed = true;
         for (uint64_t at = 1; crashed; at++) {
             bench_init(&bench, seed, 64 * KIB);
@@ -129,18 +129,19 @@ static void test_a_crash_at_every_operation(void **state)
             bench_free(&bench);
         }
     }
-    assert_true(crash_count > 300);
-    assert_true(torn_count > 20);
-    assert_true(lost_write_count > 20);
-    assert_true(kept_write_count > 20);
+    assert_true(crash_count > 200);
+    assert_true(torn_count > 15);
+    assert_true(lost_write_count > 15);
+    assert_true(kept_write_count > 15);
 }
 
 /* One crash after the other, in the midst of what recovery of the one before left. */
 static void test_many_crashes(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 400; seed++) {
-        bench_init(&bench, seed, seed % 3 == 0 ? 1024 * KIB : 64 * KIB);
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        /* The larger ones take several slices to fill. */
+        bench_init(&bench, seed, seed % 10 == 0 ? 2500 * KIB : 64 * KIB);
         bench_recover_ok(&bench, LOG_CLEAN);
         for (unsigned round = 0; round < 8; round++) {
             bench.rig.disk.crash_at = bench.rig.disk.counters.operations + 1 + random_below(&bench.random, 80);
@@ -171,7 +172,7 @@ static void test_killed_processes(void **state)
 static void fail_everywhere(enum error error)
 {
     unsigned failed_count = 0, full_count = 0, refused_count = 0;
-    for (uint64_t seed = 1; seed <= 3; seed++) {
+    for (uint64_t seed = 1; seed <= 2; seed++) {
         bool failed = true;
         for (uint64_t at = 1; failed; at++) {
             bench_init(&bench, seed, 64 * KIB);
@@ -213,8 +214,8 @@ static void fail_everywhere(enum error error)
         }
     }
     assert_true(refused_count > 3);
-    assert_true(failed_count > 100);
-    if (error == ERR_NO_SPACE) assert_true(full_count > 20);
+    assert_true(failed_count > 70);
+    if (error == ERR_NO_SPACE) assert_true(full_count > 14);
 }
 
 static void test_a_failure_at_every_operation(void **state)

@@ -138,7 +138,7 @@ static void test_a_crash_at_every_operation(void **state)
 {
     (void)state;
     unsigned crash_count = 0, newer_count = 0;
-    for (uint64_t seed = 1; seed <= 10; seed++) {
+    for (uint64_t seed = 1; seed <= 5; seed++) {
         bool crashed = true;
         for (uint64_t at = 1; crashed; at++) {
             node_init(&a, LEADER, seed * 1000 + at);
@@ -168,8 +168,8 @@ static void test_a_crash_at_every_operation(void **state)
             node_free(&a);
         }
     }
-    assert_true(crash_count > 150);
-    assert_true(newer_count > 5); /* saved, but not yet said */
+    assert_true(crash_count > 75);
+    assert_true(newer_count > 2); /* saved, but not yet said */
 }
 
 static void test_a_failure_at_every_operation(void **state)

@@ -109,6 +109,7 @@ enum error disk_set_aside(struct disk *disk, const char *path, char **aside)
         }
         return error;
     }
-    disk_text_format(disk->error_text, "rename %s: %u damaged copies are there already; remove some", path, SET_ASIDE_MAX);
+    disk_text_format(disk->error_text, "rename %s: %u damaged copies are there already; remove some", path,
+                     SET_ASIDE_MAX);
     return ERR_EXISTS;
 }

@@ -27,8 +27,9 @@ struct log_segment {
     uint64_t number;
     uint64_t size_bytes;
     uint64_t used_bytes;
-    bool damaged;           /* to be set aside instead of removed */
-    struct log_batch_ref *batches; /* first indexes ascend, over all segments; an entry is in the last that can have it */
+    bool damaged; /* to be set aside instead of removed */
+    struct log_batch_ref
+        *batches; /* first indexes ascend, over all segments; an entry is in the last that can have it */
     uint32_t batch_count, batch_capacity;
 };
 
@@ -54,18 +55,18 @@ struct log_chore {
     enum log_chore_kind kind;
     /* The run's: */
     const char *directory;
-    char *path;        /* of the spare */
+    char *path; /* of the spare */
     uint8_t *zeros;
     size_t zeros_bytes;
     uint64_t offset;
     size_t bytes;
     uint64_t room_needed;
-    bool begins;       /* the spare's first slice */
-    bool ends;         /* the last one: sync the directory too */
+    bool begins;          /* the spare's first slice */
+    bool ends;            /* the last one: sync the directory too */
     uint64_t ready_bytes; /* above 0: the spare was usable with this size, and stays so if there is no room */
     bool lacks_room;
     uint8_t header[LOG_BLOCK_BYTES];
-    char **paths;      /* to be removed */
+    char **paths; /* to be removed */
     struct log_doomed *doomed;
     uint32_t doomed_count;
     bool saves;
@@ -75,13 +76,13 @@ struct log_chore {
 };
 
 struct log_write {
-    bool active;          /* a write was begun and not completed */
-    bool waiting;         /* for a spare that is large enough */
+    bool active;  /* a write was begun and not completed */
+    bool waiting; /* for a spare that is large enough */
     uint64_t number;
     raft_index commit;
     struct entry **entries; /* an array of its own */
     uint32_t entry_count, entry_capacity;
-    uint64_t file_bytes;  /* written so far */
+    uint64_t file_bytes;     /* written so far */
     raft_term previous_term; /* of the entry before the next batch's first */
     uint32_t previous_chain;
     struct disk_job job;
@@ -108,18 +109,18 @@ struct log_manager {
     void *user;
     uint64_t log_id;
     bool failed;
-    bool full;       /* no room for a spare; `full` was called */
-    bool retry;      /* look for room again */
+    bool full;  /* no room for a spare; `full` was called */
+    bool retry; /* look for room again */
     struct slot_file metadata_file;
     struct log_metadata metadata; /* as saved */
 
     struct log_segment *segments;
     uint32_t segment_count, segment_capacity;
-    bool roll;       /* the next batch begins a segment, whatever room there is */
-    bool roll_again; /* so does the one after the segment that is being begun */
+    bool roll;             /* the next batch begins a segment, whatever room there is */
+    bool roll_again;       /* so does the one after the segment that is being begun */
     raft_index last_index; /* durable */
     uint64_t next_batch_number;
-    uint64_t next_number;  /* of the next file */
+    uint64_t next_number;         /* of the next file */
     bool owed, owed_extent_known; /* log_format.h, 'owed' */
     raft_index owed_index;
     raft_term owed_term;

@@ -138,13 +138,14 @@ static enum error fill(struct log_chore *chore, struct disk *disk)
         enum error error = disk_free_space(disk, chore->directory, &room);
         if (error != ERR_OK) return error;
         if (room < chore->room_needed) {
-            disk_text_format(disk->error_text, "%s: %llu bytes are needed for the log and %llu are free", chore->directory,
-                             (unsigned long long)chore->room_needed, (unsigned long long)room);
+            disk_text_format(disk->error_text, "%s: %llu bytes are needed for the log and %llu are free",
+                             chore->directory, (unsigned long long)chore->room_needed, (unsigned long long)room);
             return ERR_NO_SPACE;
         }
     }
     struct disk_file *file;
-    enum error error = disk_open(disk, chore->path, DISK_WRITE | DISK_UNCACHED | (chore->begins ? DISK_CREATE : 0), &file);
+    enum error error =
+        disk_open(disk, chore->path, DISK_WRITE | DISK_UNCACHED | (chore->begins ? DISK_CREATE : 0), &file);
     if (error != ERR_OK) return error;
     /* What an earlier start had begun may hold anything. */
     if (chore->begins) error = disk_truncate(disk, file, 0);
@@ -285,9 +286,14 @@ static void chore_done(struct disk_job *job)
         manager->metadata = chore->metadata;
     }
     switch (chore->kind) {
-    case LOG_CHORE_FILL: fill_done(manager); break;
-    case LOG_CHORE_REMOVE: break;
-    case LOG_CHORE_RESET: reset_done(manager); break;
+    case LOG_CHORE_FILL:
+        fill_done(manager);
+        break;
+    case LOG_CHORE_REMOVE:
+        break;
+    case LOG_CHORE_RESET:
+        reset_done(manager);
+        break;
     }
     free_chore_lists(chore);
     /* The callbacks may have begun a write or failed. */
@@ -322,8 +328,9 @@ static void submit_remove(struct log_manager *manager)
     chore->paths = mem_alloc(chore->doomed_count * sizeof *chore->paths);
     for (uint32_t i = 0; i < chore->doomed_count; i++) {
         chore->paths[i] = log_segment_path(manager, chore->doomed[i].number);
-        log_info(manager->config.logger, chore->doomed[i].damaged ? "log segment is set aside" : "log segment is removed",
-                 "file=%s", chore->paths[i]);
+        log_info(manager->config.logger,
+                 chore->doomed[i].damaged ? "log segment is set aside" : "log segment is removed", "file=%s",
+                 chore->paths[i]);
     }
     CHECK(manager->segment_count > 0);
     chore->metadata = manager->metadata;
@@ -381,8 +388,8 @@ static void submit_reset(struct log_manager *manager)
     struct log_segment *segment = log_add_segment(manager, spare.number);
     segment->size_bytes = spare.filled_bytes;
     chore->path = log_segment_path(manager, spare.number);
-    chore->metadata = (struct log_metadata){
-        .log_id = manager->log_id, .first_segment = spare.number, .last_segment = spare.number};
+    chore->metadata =
+        (struct log_metadata){.log_id = manager->log_id, .first_segment = spare.number, .last_segment = spare.number};
     chore->saves = true;
     submit_chore(manager, LOG_CHORE_RESET);
 }

@@ -34,10 +34,10 @@
 struct log_manager;
 
 struct log_manager_config {
-    const char *directory;     /* borrowed for its lifetime, as are all below */
+    const char *directory; /* borrowed for its lifetime, as are all below */
     const char *metadata_file;
     uint64_t segment_bytes;
-    struct disk *disk;         /* used by log_manager_recover, and by log_manager_free to close */
+    struct disk *disk; /* used by log_manager_recover, and by log_manager_free to close */
     struct disk_queue *queue;
     struct logger *logger;
 };

@@ -136,9 +136,9 @@ static enum error read_batch(struct log_read *read, struct read_batch *batch, st
     error = disk_read(disk, file, batch->offset, data, batch->bytes, &got);
     disk_close(disk, file);
     struct log_block_header first;
-    if (error == ERR_OK && (got < LOG_BLOCK_BYTES ||
-                            log_block_read(read->log_id, batch->segment_number,
-                                           (uint32_t)(batch->offset / LOG_BLOCK_BYTES), data, &first) != LOG_BLOCK_GOOD)) {
+    if (error == ERR_OK && (got < LOG_BLOCK_BYTES || log_block_read(read->log_id, batch->segment_number,
+                                                                    (uint32_t)(batch->offset / LOG_BLOCK_BYTES), data,
+                                                                    &first) != LOG_BLOCK_GOOD)) {
         error = ERR_DAMAGED;
     }
     if (error == ERR_OK) {

@@ -9,7 +9,7 @@
 struct found_file {
     uint64_t number;
     uint64_t size_bytes;
-    bool untouched;         /* all zero */
+    bool untouched; /* all zero */
     bool damaged;
 };
 
@@ -19,14 +19,14 @@ struct recovery {
     struct found_file *files; /* ascending */
     uint32_t file_count, file_capacity;
     bool fresh;
-    bool metadata_lost;       /* missing or damaged */
+    bool metadata_lost; /* missing or damaged */
     char metadata_text[DISK_TEXT_BYTES];
     struct log_scan *scan;
-    uint8_t *slice;           /* RECOVER_SLICE_BYTES, aligned */
+    uint8_t *slice; /* RECOVER_SLICE_BYTES, aligned */
     const struct log_manager_sink *sink;
     void *sink_user;
     char *text;
-    raft_index last_index;    /* of what the sink got */
+    raft_index last_index; /* of what the sink got */
     raft_index committed;
 };
 
@@ -307,7 +307,8 @@ static enum error sort_out_spares(struct recovery *recovery, const struct log_sc
     while (manager->segment_count > 0 && error == ERR_OK) {
         struct log_segment *last = &manager->segments[manager->segment_count - 1];
         if (last->number <= result->last_segment_number) break;
-        if (manager->spare.number != 0 && manager->spare.ready) break; /* named ones before it stay, as segments without entries */
+        if (manager->spare.number != 0 && manager->spare.ready)
+            break; /* named ones before it stay, as segments without entries */
         if (manager->spare.number != 0) {
             char *path = log_segment_path(manager, manager->spare.number);
             error = disk_remove(disk, path);
@@ -385,7 +386,8 @@ static void take_result(struct recovery *recovery, const struct log_scan_result 
     manager->next_number = result->next_segment_number;
     uint64_t highest = recovery->file_count > 0 ? recovery->files[recovery->file_count - 1].number : 0;
     if (manager->next_number <= highest) manager->next_number = highest + 1;
-    if (manager->next_number <= manager->metadata.last_segment) manager->next_number = manager->metadata.last_segment + 1;
+    if (manager->next_number <= manager->metadata.last_segment)
+        manager->next_number = manager->metadata.last_segment + 1;
 }
 
 static enum error get_ready(struct recovery *recovery, const struct log_scan_result *result)

@@ -45,7 +45,8 @@ enum error slot_file_load(struct slot_file *file, struct disk *disk, uint8_t *da
     char damage[256] = "";
     error = slot_choose(file->magic, file->version_max, *content, &chosen, damage);
     if (error == ERR_NO_FILE) {
-        disk_text_format(text, "%s: the file holds nothing but zeros, %zu bytes, where a record was saved", file->path, got);
+        disk_text_format(text, "%s: the file holds nothing but zeros, %zu bytes, where a record was saved", file->path,
+                         got);
         return ERR_DAMAGED;
     }
     if (error != ERR_OK) {

@@ -18,7 +18,7 @@ struct slot_file {
     char *directory;
     uint32_t magic;
     uint32_t version_max;
-    uint64_t generation;  /* of the last save that was loaded or begun */
+    uint64_t generation; /* of the last save that was loaded or begun */
     bool exists;
     unsigned first_slot;  /* to be written first by the next save */
     bool slot_repairable; /* one slot was damaged, or older, when it was loaded */

@@ -163,7 +163,8 @@ static void found_visit(void *user, const char *name)
     } else if (ends_in(name, ".tmp")) {
         if (found->temporary_count == found->temporary_capacity) {
             found->temporary_capacity = found->temporary_capacity == 0 ? 8 : found->temporary_capacity * 2;
-            found->temporaries = mem_realloc(found->temporaries, found->temporary_capacity * sizeof *found->temporaries);
+            found->temporaries =
+                mem_realloc(found->temporaries, found->temporary_capacity * sizeof *found->temporaries);
         }
         found->temporaries[found->temporary_count++] = mem_copy_string(name);
     }
@@ -233,7 +234,8 @@ static enum error load_file(struct snapshot_handler *handler, struct replica *re
         }
         disk_close(disk, file);
     }
-    if (error == ERR_OK && (!snapshot_reader_complete(reader) || (expected != NULL && offset != expected->size_bytes))) {
+    if (error == ERR_OK &&
+        (!snapshot_reader_complete(reader) || (expected != NULL && offset != expected->size_bytes))) {
         disk_text_format(text, "%s: offset %llu: the file ends early", path, (unsigned long long)offset);
         error = ERR_DAMAGED;
     }
@@ -344,8 +346,7 @@ static enum error load_newest(struct snapshot_handler *handler, struct replica *
     for (int others = named->epoch == 0; others <= 1; others++) {
         for (uint32_t i = found->epoch_count; i-- > 0;) {
             if ((found->epochs[i] == named->epoch) == (others == 1)) continue;
-            enum error error =
-                load_file(handler, replica, found->epochs[i], others == 1 ? NULL : named, out, text);
+            enum error error = load_file(handler, replica, found->epochs[i], others == 1 ? NULL : named, out, text);
             if (error == ERR_OK) return ERR_OK;
             *out = (struct snapshot_metadata){0};
             if (damage[0] == 0) disk_text_copy(damage, text);

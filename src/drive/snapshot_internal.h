@@ -35,10 +35,10 @@ struct snapshot_task {
     struct disk_file *file; /* open while written */
     struct buffer data;
     uint64_t offset;
-    uint8_t *slice;         /* SNAPSHOT_SLICE_BYTES, aligned */
+    uint8_t *slice; /* SNAPSHOT_SLICE_BYTES, aligned */
     size_t slice_bytes;
     struct slot_save save;
-    char *aside;            /* where a damaged one went */
+    char *aside; /* where a damaged one went */
     struct disk_outcome outcome;
 };
 
@@ -47,8 +47,8 @@ enum snapshot_make_state { MAKE_IDLE, MAKE_WRITING, MAKE_SEALING, MAKE_CHECKING,
 struct snapshot_make {
     enum snapshot_make_state state;
     struct replica *replica;
-    bool pinned;      /* the replica keeps the state for us */
-    bool produced;    /* the last chunk is in the task's data */
+    bool pinned;   /* the replica keeps the state for us */
+    bool produced; /* the last chunk is in the task's data */
     bool given_up;
     struct snapshot_header header;
     struct snapshot_writer writer;
@@ -72,7 +72,7 @@ enum snapshot_receive_state {
 struct snapshot_receive {
     enum snapshot_receive_state state;
     struct replica *replica;
-    bool loading;      /* replica_load_begin was called, neither finished nor abandoned */
+    bool loading; /* replica_load_begin was called, neither finished nor abandoned */
     bool given_up;
     enum error reason; /* why; ERR_OK: another transfer takes its place */
     member_id leader;
@@ -95,18 +95,18 @@ struct snapshot_sender {
     struct snapshot_handler *handler;
     member_id peer;
     bool active;
-    bool probing;      /* one chunk went out to learn what the peer holds */
+    bool probing; /* one chunk went out to learn what the peer holds */
     raft_term term;
     struct snapshot_metadata snapshot;
     uint64_t acked, next;
-    uint64_t serial;   /* counts the changes of `next` that make a read under way useless */
+    uint64_t serial; /* counts the changes of `next` that make a read under way useless */
     bool reading;
     uint64_t read_serial;
     /* The run's: */
     char *path;
     uint64_t read_offset;
     size_t read_bytes, read_got;
-    uint8_t *data;     /* SNAPSHOT_SEND_BYTES */
+    uint8_t *data; /* SNAPSHOT_SEND_BYTES */
     struct disk_outcome outcome;
 };
 

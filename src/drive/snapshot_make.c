@@ -81,7 +81,8 @@ static void make_done(struct snapshot_handler *handler)
     enum snapshot_make_state state = make->state;
 
     /* The metadata are written in place, where there is room, except for the first ones. */
-    bool may_lack_room = state == MAKE_WRITING || state == MAKE_SEALING || (state == MAKE_COUNTING && task->save.create);
+    bool may_lack_room =
+        state == MAKE_WRITING || state == MAKE_SEALING || (state == MAKE_COUNTING && task->save.create);
     if (error == ERR_NO_SPACE && may_lack_room) {
         give_up(handler, false, task->outcome.text);
         return;
@@ -118,7 +119,9 @@ static void make_done(struct snapshot_handler *handler)
         task->offset = 0;
         snapshot_task_submit(task, SNAPSHOT_READ);
         break;
-    case MAKE_CHECKING: check_slice(handler); break;
+    case MAKE_CHECKING:
+        check_slice(handler);
+        break;
     case MAKE_COUNTING: {
         struct snapshot_metadata metadata = make->metadata;
         slot_file_saved(&handler->metadata_file);
@@ -134,7 +137,8 @@ static void make_done(struct snapshot_handler *handler)
         handler->handler.not_made(handler->user, make->text);
         snapshot_receive_proceed(handler);
         break;
-    case MAKE_IDLE: CHECK(false);
+    case MAKE_IDLE:
+        CHECK(false);
     }
 }
 

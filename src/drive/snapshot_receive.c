@@ -25,10 +25,8 @@ static void reply(struct snapshot_handler *handler, const struct peer_message *t
 static void reply_to_leader(struct snapshot_handler *handler, uint64_t offset, bool rejected, enum error reason)
 {
     struct snapshot_receive *receive = &handler->receive;
-    struct peer_message to = {.from = receive->leader,
-                              .term = receive->leader_term,
-                              .index = receive->index,
-                              .log_term = receive->log_term};
+    struct peer_message to = {
+        .from = receive->leader, .term = receive->leader_term, .index = receive->index, .log_term = receive->log_term};
     reply(handler, &to, offset, rejected, reason);
 }
 
@@ -239,7 +237,9 @@ static void receive_done(struct snapshot_handler *handler)
         buffer_free(&receive->incoming);
         begin_load(handler);
         break;
-    case RECEIVE_LOADING: load_slice(handler); break;
+    case RECEIVE_LOADING:
+        load_slice(handler);
+        break;
     case RECEIVE_COUNTING:
         slot_file_saved(&handler->metadata_file);
         receive->state = RECEIVE_RECEIVED;
@@ -254,7 +254,8 @@ static void receive_done(struct snapshot_handler *handler)
         break;
     case RECEIVE_IDLE:
     case RECEIVE_WAITING:
-    case RECEIVE_RECEIVED: CHECK(false);
+    case RECEIVE_RECEIVED:
+        CHECK(false);
     }
 }
 
@@ -313,8 +314,8 @@ void snapshot_handler_chunk(struct snapshot_handler *handler, struct replica *re
         }
         begin(handler, message);
     }
-    bool same = receive->index == message->index && receive->log_term == message->log_term &&
-                receive->total == message->total;
+    bool same =
+        receive->index == message->index && receive->log_term == message->log_term && receive->total == message->total;
     if (!same || receive->given_up) {
         receive->waiting = *message;
         receive->waiting.data = (struct bytes){0};

@@ -80,11 +80,21 @@ static void task_run(struct disk_job *job, struct disk *disk)
     struct snapshot_task *task = (struct snapshot_task *)((char *)job - offsetof(struct snapshot_task, job));
     enum error error = ERR_OK;
     switch (task->action) {
-    case SNAPSHOT_WRITE: error = write_data(task, disk); break;
-    case SNAPSHOT_SEAL: error = seal(task, disk); break;
-    case SNAPSHOT_READ: error = read_slice(task, disk); break;
-    case SNAPSHOT_COUNT: error = slot_save_run(&task->save, disk); break;
-    case SNAPSHOT_DISCARD: error = discard(task, disk); break;
+    case SNAPSHOT_WRITE:
+        error = write_data(task, disk);
+        break;
+    case SNAPSHOT_SEAL:
+        error = seal(task, disk);
+        break;
+    case SNAPSHOT_READ:
+        error = read_slice(task, disk);
+        break;
+    case SNAPSHOT_COUNT:
+        error = slot_save_run(&task->save, disk);
+        break;
+    case SNAPSHOT_DISCARD:
+        error = discard(task, disk);
+        break;
     }
     disk_outcome_take(&task->outcome, error, disk);
 }

@@ -1,10 +1,10 @@
 #include "log_bench.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #include "base/mem.h"
 
@@ -212,7 +212,8 @@ void bench_begin_reset(struct bench *bench, raft_index index)
     bench->term++;
     bench->log.base_index = index;
     bench->log.last_index = index;
-    bench->log.entries[index] = (struct model_entry){.term = bench->term, .chain = (uint32_t)random_u64(&bench->random)};
+    bench->log.entries[index] =
+        (struct model_entry){.term = bench->term, .chain = (uint32_t)random_u64(&bench->random)};
     bench->next = bench->log;
     bench->commit = index;
     log_manager_reset(bench->manager, index, bench->term, bench->log.entries[index].chain, on_reset, bench);

@@ -32,10 +32,10 @@ struct bench {
     uint64_t segment_bytes;
     struct random random;
 
-    struct model_log log;      /* acknowledged */
-    struct model_log next;     /* with the write under way */
-    struct model_log found;    /* what recovery gave the sink */
-    raft_index commit;         /* acknowledged entries that are committed */
+    struct model_log log;   /* acknowledged */
+    struct model_log next;  /* with the write under way */
+    struct model_log found; /* what recovery gave the sink */
+    raft_index commit;      /* acknowledged entries that are committed */
     raft_index found_commit;
     raft_term term;
     struct log_scan_result result;

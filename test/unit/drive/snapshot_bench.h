@@ -9,11 +9,11 @@
 
 #include "drive/snapshot_handler.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #include "base/check.h"
 #include "base/crc32c.h"
@@ -68,7 +68,8 @@ void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writ
     assert_true(replica->pinned);
     size_t left = replica->pinned_state.size - replica->pinned_at;
     size_t size = left < replica->chunk_bytes ? left : replica->chunk_bytes;
-    snapshot_write_chunk(writer, SNAPSHOT_CHUNK_KEYS, bytes_of(replica->pinned_state.data + replica->pinned_at, size), out);
+    snapshot_write_chunk(writer, SNAPSHOT_CHUNK_KEYS, bytes_of(replica->pinned_state.data + replica->pinned_at, size),
+                         out);
     replica->pinned_at += size;
     *done = replica->pinned_at == replica->pinned_state.size;
 }
@@ -165,8 +166,7 @@ struct node {
     struct replica replica;
     struct mail *outbox;
     struct random random;
-    unsigned made_count, not_made_count, failed_count, sent_count, rejected_count, received_count,
-        installed_count;
+    unsigned made_count, not_made_count, failed_count, sent_count, rejected_count, received_count, installed_count;
     raft_index made_index, received_index, sent_index;
     uint64_t data_bytes_sent;
     char text[512];

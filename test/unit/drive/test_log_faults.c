@@ -4,15 +4,16 @@
  */
 #include "log_bench.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #define KIB 1024u
 
 static struct bench bench;
-static unsigned crash_count, torn_count, lost_write_count, kept_write_count; /* that the tests reach what they are about */
+static unsigned crash_count, torn_count, lost_write_count,
+    kept_write_count; /* that the tests reach what they are about */
 
 static bool alive(void)
 {
@@ -233,10 +234,8 @@ static void test_no_room_at_every_operation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_crash_at_every_operation),
-        cmocka_unit_test(test_many_crashes),
-        cmocka_unit_test(test_killed_processes),
-        cmocka_unit_test(test_a_failure_at_every_operation),
+        cmocka_unit_test(test_a_crash_at_every_operation), cmocka_unit_test(test_many_crashes),
+        cmocka_unit_test(test_killed_processes),           cmocka_unit_test(test_a_failure_at_every_operation),
         cmocka_unit_test(test_no_room_at_every_operation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,10 +2,10 @@
    every operation are in test_log_faults.c. */
 #include "log_bench.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #include "base/crc32c.h"
 #include "base/mem.h"
@@ -591,7 +591,8 @@ static void test_other_files(void **state)
     }
     /* What an unfinished removal left is removed; strangers are left alone. */
     struct disk_file *file;
-    assert_int_equal(disk_open(&bench.rig.disk.disk, LOG_DIRECTORY "/notes.txt", DISK_WRITE | DISK_CREATE, &file), ERR_OK);
+    assert_int_equal(disk_open(&bench.rig.disk.disk, LOG_DIRECTORY "/notes.txt", DISK_WRITE | DISK_CREATE, &file),
+                     ERR_OK);
     disk_close(&bench.rig.disk.disk, file);
     for (unsigned i = 0; i < 40; i++) bench_append(&bench, 1, 3000);
     bench_snapshot(&bench, bench.log.last_index);

@@ -63,10 +63,18 @@ static void run_both(void)
     for (unsigned idle = 0; idle < 100;) {
         bool happened = false;
         switch (random_below(&a.random, 4)) {
-        case 0: happened = rig_run_one(&a.rig); break;
-        case 1: happened = rig_run_one(&b.rig); break;
-        case 2: happened = deliver_one(&a, &b); break;
-        case 3: happened = deliver_one(&b, &a); break;
+        case 0:
+            happened = rig_run_one(&a.rig);
+            break;
+        case 1:
+            happened = rig_run_one(&b.rig);
+            break;
+        case 2:
+            happened = deliver_one(&a, &b);
+            break;
+        case 3:
+            happened = deliver_one(&b, &a);
+            break;
         }
         if (b.received_count > b.installed_count) install(&b);
         if (b.rig.disk.dead) return;

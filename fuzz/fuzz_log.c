@@ -54,10 +54,8 @@ static void write_batch(struct fuzz_log *log, unsigned which, unsigned count, un
     }
     size_t file_bytes = log_batch_file_bytes(record_bytes);
     if (log->offset + file_bytes <= SEGMENT_BYTES) {
-        struct log_batch_place place = {.log_id = LOG_ID,
-                                        .segment_number = which + 1,
-                                        .offset = log->offset,
-                                        .batch_number = log->batch_number++};
+        struct log_batch_place place = {
+            .log_id = LOG_ID, .segment_number = which + 1, .offset = log->offset, .batch_number = log->batch_number++};
         log_batch_encode(&place, log->last_index, entries, count, log->segments[which] + log->offset);
         log->offset += file_bytes;
     } else {

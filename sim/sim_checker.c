@@ -154,7 +154,8 @@ void sim_checker_look(struct sim_checker *checker, unsigned node)
     checked->new_life = false;
     check_leader(checker, node, raft);
     check_hash(checker, node, &status);
-    if (status.diverged) sim_checker_violated(checker, "node-%u says that its state differs from the others'", node + 1);
+    if (status.diverged)
+        sim_checker_violated(checker, "node-%u says that its state differs from the others'", node + 1);
     checked->last = *raft;
     checked->known = true;
     checked->was_uncertain |= raft->uncertain;

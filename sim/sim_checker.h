@@ -18,9 +18,9 @@
 
 struct sim_checked_node {
     bool running;
-    bool new_life;          /* started, and not looked at since */
-    bool known;             /* there was a status once */
-    bool was_uncertain;     /* in any life: it may have crashed before it had saved that it is certain */
+    bool new_life;           /* started, and not looked at since */
+    bool known;              /* there was a status once */
+    bool was_uncertain;      /* in any life: it may have crashed before it had saved that it is certain */
     struct raft_status last; /* of this life, or the one before */
 };
 
@@ -28,12 +28,12 @@ struct sim_checker {
     struct sim_world *world;
     unsigned node_count;
     struct sim_checked_node nodes[SIM_NODES_MAX];
-    unsigned *leaders;      /* by term: node + 1, or 0 */
+    unsigned *leaders; /* by term: node + 1, or 0 */
     size_t leader_capacity;
-    uint64_t *hashes;       /* by applied index; 0: not seen yet */
-    uint8_t *hash_from;     /* which node it was seen at first */
+    uint64_t *hashes;   /* by applied index; 0: not seen yet */
+    uint8_t *hash_from; /* which node it was seen at first */
     size_t hash_capacity;
-    raft_index commit;      /* the highest that any node knew */
+    raft_index commit; /* the highest that any node knew */
     uint64_t checks, elections;
     bool violated;
     char text[512];

@@ -91,14 +91,14 @@ static void drive_ended(void *user, int exit_code, const char *text)
     sim_world_note(cluster->world, node->number, "ended with code %d: %s", exit_code, text);
     if (node->state == SIM_NODE_ENDING) return;
     if (exit_code != 0 && !node->may_fail && !node->disk.dead) {
-        sim_checker_violated(&cluster->checker, "node-%u ended by itself, with code %d: %s", node->number + 1, exit_code,
-                             text);
+        sim_checker_violated(&cluster->checker, "node-%u ended by itself, with code %d: %s", node->number + 1,
+                             exit_code, text);
     }
     if (exit_code == 0 && !node->stopping) {
         sim_checker_violated(&cluster->checker, "node-%u ended in order without being asked", node->number + 1);
     }
-    time_ns down_for = node->stopping ? node->down_for
-                                      : (time_ns)random_below(&cluster->random, (uint64_t)START_AGAIN_NS_MAX);
+    time_ns down_for =
+        node->stopping ? node->down_for : (time_ns)random_below(&cluster->random, (uint64_t)START_AGAIN_NS_MAX);
     node_end_soon(node, false, down_for);
 }
 

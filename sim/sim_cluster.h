@@ -25,17 +25,17 @@ struct sim_node {
     struct sim_cluster *cluster;
     unsigned number;
     enum sim_node_state state;
-    bool may_fail;      /* a fault was injected that may end it or keep it from starting */
-    bool power_lost;    /* what its end does to disk and network */
-    bool stopping;      /* drive_stop was called */
-    bool stay_down;     /* not started again by itself */
+    bool may_fail;   /* a fault was injected that may end it or keep it from starting */
+    bool power_lost; /* what its end does to disk and network */
+    bool stopping;   /* drive_stop was called */
+    bool stay_down;  /* not started again by itself */
     struct sim_loop loop;
     struct sim_disk disk;
     struct sim_disk_queue queue;
     struct net *net;
     struct drive *drive;
     struct sim_event end, start;
-    time_ns down_for;   /* after the end that is under way */
+    time_ns down_for; /* after the end that is under way */
     uint64_t starts;
 };
 

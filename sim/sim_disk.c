@@ -171,7 +171,7 @@ static void page_write(struct sim_disk *disk, struct sim_inode *inode, uint64_t 
     for (uint32_t sector = (uint32_t)(offset / SIM_SECTOR_BYTES); sector <= last; sector++) {
         if (shadow->dirty & 1u << sector) remember_version(disk, shadow, page, sector);
         shadow->dirty |= (uint8_t)(1u << sector);
-        shadow->forgotten &= (uint8_t)~(1u << sector);
+        shadow->forgotten &= (uint8_t) ~(1u << sector);
     }
     if (data == NULL) {
         memset(page->data + offset, 0, size);
@@ -698,8 +698,8 @@ static enum error operation_list(struct disk *port, const char *path, void (*vis
     /* The visitor may rename and remove; so the names are copied first. */
     struct sim_names found = {0};
     for (uint32_t i = 0; i < disk->current.count; i++) {
-        if (is_in(disk->current.names[i].path, path, size)) names_set(disk, &found, disk->current.names[i].path,
-                                                                      disk->current.names[i].inode);
+        if (is_in(disk->current.names[i].path, path, size))
+            names_set(disk, &found, disk->current.names[i].path, disk->current.names[i].inode);
     }
     for (uint32_t i = 0; i < found.count; i++) visit(user, strrchr(found.names[i].path, '/') + 1);
     names_free(disk, &found);

@@ -37,7 +37,8 @@ static void start_next(struct sim_disk_queue *queue)
         return;
     }
     struct sim_world *world = queue->disk->world;
-    time_ns latency = (time_ns)random_between(&queue->random, (uint64_t)queue->latency_min, (uint64_t)queue->latency_max);
+    time_ns latency =
+        (time_ns)random_between(&queue->random, (uint64_t)queue->latency_min, (uint64_t)queue->latency_max);
     if (random_chance(&queue->random, 10)) latency *= (time_ns)random_between(&queue->random, 2, 10);
     time_ns at = world->now + latency;
     if (queue->stalled_until > at) at = queue->stalled_until;
@@ -60,7 +61,8 @@ static const struct disk_queue_operations operations = {.submit = submit};
 
 static void run_event(struct sim_event *event)
 {
-    struct sim_disk_queue *queue = (struct sim_disk_queue *)((char *)event - offsetof(struct sim_disk_queue, run_event));
+    struct sim_disk_queue *queue =
+        (struct sim_disk_queue *)((char *)event - offsetof(struct sim_disk_queue, run_event));
     struct disk_job *job = queue->running;
     CHECK(job != NULL);
     queue->running = NULL;
@@ -91,8 +93,10 @@ void sim_disk_queue_init(struct sim_disk_queue *queue, struct sim_disk *disk)
     queue->latency_min = 50 * 1000;
     queue->latency_max = 2000 * 1000;
     /* The writer is a thread of the process: it stands still with it. Its `run` isn't the core thread's, so it ends no turn. */
-    queue->run_event = (struct sim_event){.run = run_event, .kind = SIM_EVENT_DISK_RUN, .process = (uint16_t)disk->node};
-    queue->done_event = (struct sim_event){.run = done_event, .kind = SIM_EVENT_DISK_DONE, .process = (uint16_t)disk->node};
+    queue->run_event =
+        (struct sim_event){.run = run_event, .kind = SIM_EVENT_DISK_RUN, .process = (uint16_t)disk->node};
+    queue->done_event =
+        (struct sim_event){.run = done_event, .kind = SIM_EVENT_DISK_DONE, .process = (uint16_t)disk->node};
     sim_world_random(disk->world, "disk queue", disk->node, &queue->random);
     sim_disk_queue_drop(queue);
 }

@@ -156,7 +156,7 @@ struct moment {
 };
 
 struct register_state {
-    uint64_t value; /* 0: not there */
+    uint64_t value;          /* 0: not there */
     store_revision revision; /* of the last write that was acknowledged */
 };
 
@@ -208,7 +208,8 @@ static bool apply(const struct sim_operation *operation, struct register_state *
 {
     bool done = operation->outcome == SIM_DONE;
     switch (operation->kind) {
-    case SIM_GET: return operation->value == state->value;
+    case SIM_GET:
+        return operation->value == state->value;
     case SIM_PUT:
         if (done && operation->revision <= state->revision) return false;
         state->value = operation->value;
@@ -341,8 +342,11 @@ static void check_key(const struct sim_operation *const *all, uint32_t count, st
     }
     uint32_t deepest;
     switch (search(operations, kept, &deepest)) {
-    case SEARCH_FOUND: break;
-    case SEARCH_TOO_LONG: verdict->keys_undecided++; break;
+    case SEARCH_FOUND:
+        break;
+    case SEARCH_TOO_LONG:
+        verdict->keys_undecided++;
+        break;
     case SEARCH_NONE: {
         verdict->violated = true;
         /* The shortest beginning of the history that is wrong already shows where to look. */
@@ -399,8 +403,7 @@ void sim_history_check(const struct sim_history *history, struct sim_verdict *ve
     for (uint32_t i = 0; i < history->count; i++) order[i] = &history->operations[i];
     qsort(order, history->count, sizeof *order, by_key);
     for (uint32_t i = 0, end; i < history->count && !verdict->violated; i = end) {
-        for (end = i; end < history->count && order[end]->key == order[i]->key; end++) {
-        }
+        for (end = i; end < history->count && order[end]->key == order[i]->key; end++) {}
         check_key(order + i, end - i, verdict);
     }
     mem_free(order);

@@ -22,8 +22,8 @@ struct sim_operation {
     enum sim_operation_outcome outcome;
     uint32_t key;
     uint32_t client;
-    uint64_t value;    /* put: the number written, unique; get: the number read, 0 when the key wasn't there */
-    bool existed;      /* delete: the key was there */
+    uint64_t value;          /* put: the number written, unique; get: the number read, 0 when the key wasn't there */
+    bool existed;            /* delete: the key was there */
     store_revision revision; /* of an acknowledged put or delete */
     uint64_t sent, answered; /* places in the order of all sendings and answers, from 1; answered 0: never */
     time_ns sent_time, answered_time;

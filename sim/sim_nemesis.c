@@ -60,8 +60,12 @@ static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
     sim_world_note(world, SIM_NO_PROCESS, "fault: %s (node-%u)", sim_fault_text(fault), number + 1);
     nemesis->counts[fault]++;
     switch (fault) {
-    case SIM_FAULT_KILL_ONE: sim_cluster_crash(cluster, number, false, up_to(nemesis, DOWN_NS_MAX)); break;
-    case SIM_FAULT_POWER_ONE: sim_cluster_crash(cluster, number, true, up_to(nemesis, DOWN_NS_MAX)); break;
+    case SIM_FAULT_KILL_ONE:
+        sim_cluster_crash(cluster, number, false, up_to(nemesis, DOWN_NS_MAX));
+        break;
+    case SIM_FAULT_POWER_ONE:
+        sim_cluster_crash(cluster, number, true, up_to(nemesis, DOWN_NS_MAX));
+        break;
     case SIM_FAULT_KILL_ALL:
     case SIM_FAULT_POWER_ALL:
         for (unsigned i = 0; i < count; i++) {
@@ -71,7 +75,9 @@ static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
     case SIM_FAULT_CRASH_AT_WRITE:
         node->disk.crash_at = node->disk.counters.operations + random_between(random, 1, OPERATIONS_AHEAD_MAX);
         break;
-    case SIM_FAULT_STOP: sim_cluster_stop(cluster, number, up_to(nemesis, DOWN_NS_MAX)); break;
+    case SIM_FAULT_STOP:
+        sim_cluster_stop(cluster, number, up_to(nemesis, DOWN_NS_MAX));
+        break;
     case SIM_FAULT_DISK_ERROR:
         node->may_fail = true;
         node->disk.fail_at = node->disk.counters.operations + random_between(random, 1, OPERATIONS_AHEAD_MAX);
@@ -83,7 +89,9 @@ static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
             sim_world_schedule(world, &nemesis->disks_heal, world->now + up_to(nemesis, HEAL_NS_MAX));
         }
         break;
-    case SIM_FAULT_DISK_STALL: node->queue.stalled_until = world->now + up_to(nemesis, STALL_NS_MAX); break;
+    case SIM_FAULT_DISK_STALL:
+        node->queue.stalled_until = world->now + up_to(nemesis, STALL_NS_MAX);
+        break;
     case SIM_FAULT_DISK_FULL:
         node->may_fail = true;
         node->disk.capacity_bytes = sim_disk_used_bytes(&node->disk) + random_below(random, 512 * 1024);
@@ -123,8 +131,11 @@ static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
         heal_later(nemesis);
         break;
     }
-    case SIM_FAULT_PAUSE: sim_world_pause(world, number, world->now + up_to(nemesis, PAUSE_NS_MAX)); break;
-    case SIM_FAULT_COUNT: CHECK(false);
+    case SIM_FAULT_PAUSE:
+        sim_world_pause(world, number, world->now + up_to(nemesis, PAUSE_NS_MAX));
+        break;
+    case SIM_FAULT_COUNT:
+        CHECK(false);
     }
 }
 

@@ -46,7 +46,7 @@ struct sim_net_counters {
 struct sim_net {
     struct sim_world *world;
     struct random random;
-    time_ns jitter;        /* added to each latency: up to this, evenly */
+    time_ns jitter;           /* added to each latency: up to this, evenly */
     unsigned split_per_mille; /* how often arriving bytes are cut */
     struct sim_host hosts[SIM_HOSTS_MAX];
     struct sim_link links[SIM_HOSTS_MAX][SIM_HOSTS_MAX];

@@ -63,8 +63,7 @@ static bool run_until(struct run *run, time_ns limit, bool (*condition)(struct r
     while (world->now < end) {
         if (run->cluster.checker.violated || run->workload.violated || condition(run)) return true;
         time_ns until = world->now + LOOK_EVERY;
-        while (sim_world_step(world, until) && !run->cluster.checker.violated && !run->workload.violated) {
-        }
+        while (sim_world_step(world, until) && !run->cluster.checker.violated && !run->workload.violated) {}
     }
     return condition(run);
 }
@@ -140,12 +139,11 @@ static void describe(struct run *run, struct sim_run_report *report)
             const struct raft_peer_status *peer = &raft->peers[j];
             unsigned number = 0;
             while (number < status.member_count && status.members[number].id != peer->id) number++;
-            at += (size_t)snprintf(report->text + at, sizeof report->text - at,
-                                   "\n    sees node-%u: match %llu next %llu%s%s%s", number + 1,
-                                   (unsigned long long)peer->match, (unsigned long long)peer->next,
-                                   peer->recently_active ? " active" : " silent",
-                                   peer->needs_snapshot ? ", needs the snapshot" : "",
-                                   peer->uncertain ? ", uncertain" : "");
+            at += (size_t)snprintf(
+                report->text + at, sizeof report->text - at, "\n    sees node-%u: match %llu next %llu%s%s%s",
+                number + 1, (unsigned long long)peer->match, (unsigned long long)peer->next,
+                peer->recently_active ? " active" : " silent", peer->needs_snapshot ? ", needs the snapshot" : "",
+                peer->uncertain ? ", uncertain" : "");
         }
     }
 }

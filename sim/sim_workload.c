@@ -59,10 +59,18 @@ static bool value_read(struct bytes value, uint64_t *number)
 static void key_write(struct buffer *out, uint32_t key)
 {
     switch (key % 4) {
-    case 0: buffer_append_format(out, "key-%u", key); break;
-    case 1: buffer_append_format(out, "dir/%u", key); break;
-    case 2: buffer_append_format(out, "a b/%u%%", key); break;
-    default: buffer_append_format(out, "k\"%u", key); break;
+    case 0:
+        buffer_append_format(out, "key-%u", key);
+        break;
+    case 1:
+        buffer_append_format(out, "dir/%u", key);
+        break;
+    case 2:
+        buffer_append_format(out, "a b/%u%%", key);
+        break;
+    default:
+        buffer_append_format(out, "k\"%u", key);
+        break;
     }
 }
 
@@ -132,8 +140,8 @@ static void answered(void *user, const struct client_response *response)
         workload->gets_done++;
         struct buffer value = {0};
         operation->value = 0;
-        if (response->status == 200 && (!client_kv_value(response->body, &value) ||
-                                        !value_read(buffer_bytes(&value), &operation->value))) {
+        if (response->status == 200 &&
+            (!client_kv_value(response->body, &value) || !value_read(buffer_bytes(&value), &operation->value))) {
             violated(workload, "key %u has a value that nobody wrote: %.*s", operation->key,
                      (int)(response->body.size < 200 ? response->body.size : 200), (const char *)response->body.data);
         }
@@ -192,8 +200,7 @@ static void send(struct sim_client *client, enum sim_operation_kind kind, uint32
     }
     request.path = buffer_bytes(&path);
     request.body = buffer_bytes(&body);
-    client->operation =
-        sim_history_send(&workload->history, kind, client->number, key, number, workload->world->now);
+    client->operation = sim_history_send(&workload->history, kind, client->number, key, number, workload->world->now);
     client->busy = true;
     client_request(client->client, &request, answered, client);
     buffer_free(&key_text);
@@ -282,8 +289,7 @@ void sim_workload_init(struct sim_workload *workload, struct sim_world *world, s
         client->net = sim_net_host(network, process, name);
         sim_loop_init(&client->loop, world, process);
         sim_world_random(world, "client", i, &client->random);
-        client->next =
-            (struct sim_event){.run = next_event, .kind = SIM_EVENT_CLIENT, .process = (uint16_t)process};
+        client->next = (struct sim_event){.run = next_event, .kind = SIM_EVENT_CLIENT, .process = (uint16_t)process};
         client->client = client_new(client->net, &client->loop.loop, workload->endpoints, endpoint_count, i);
         loop_attach(&client->loop.loop, &loop_handler, client);
     }

@@ -17,14 +17,14 @@
 
 struct sim_workload_options {
     unsigned client_count;
-    time_ns think_max;         /* between operations: up to this */
+    time_ns think_max; /* between operations: up to this */
     unsigned put_weight, get_weight, delete_weight;
-    uint32_t window_keys;      /* in use at a time */
+    uint32_t window_keys; /* in use at a time */
     uint32_t operations_per_key;
     uint32_t value_bytes_max;
-    unsigned large_per_mille;  /* values up to value_bytes_large */
+    unsigned large_per_mille; /* values up to value_bytes_large */
     uint32_t value_bytes_large;
-    time_ns timeout;           /* of an operation */
+    time_ns timeout; /* of an operation */
 };
 
 enum sim_workload_phase { SIM_WORKLOAD_IDLE, SIM_WORKLOAD_RUNNING, SIM_WORKLOAD_READING };
@@ -40,7 +40,7 @@ struct sim_client {
     struct sim_event next; /* begins the next operation */
     struct random random;
     bool busy;
-    uint32_t operation;    /* in the history */
+    uint32_t operation; /* in the history */
     uint32_t key;
 };
 
@@ -53,7 +53,7 @@ struct sim_workload {
     struct sim_history history;
     enum sim_workload_phase phase;
     uint64_t operations;
-    uint32_t key_count;        /* keys that were used: 0 to this */
+    uint32_t key_count; /* keys that were used: 0 to this */
     uint64_t last_value;
     uint32_t read_next, read_left; /* in the last phase */
     uint64_t puts_done, gets_done, deletes_done, unknown, nothing_done;

@@ -61,8 +61,8 @@ static void crashed(int number)
 
 static void print_replay(char *out, size_t size, const struct options *options, uint64_t seed)
 {
-    snprintf(out, size, "three_replicas --seeds 1 --first %" PRIu64 " --seconds %" PRIu64 " --writes %" PRIu64
-                        " --nodes %" PRIu64,
+    snprintf(out, size,
+             "three_replicas --seeds 1 --first %" PRIu64 " --seconds %" PRIu64 " --writes %" PRIu64 " --nodes %" PRIu64,
              seed, options->seconds, options->writes, options->nodes);
 }
 
@@ -173,8 +173,8 @@ static void print_sum(const struct sim_run_report *sum, struct sim_marks *marks,
            " kept, %" PRIu64 " lost, %" PRIu64 " older, %" PRIu64 " cut; %" PRIu64 " directory changes and %" PRIu64
            " sizes lost\n",
            sum->disks.operations, sum->disks.syncs, sum->disks.failures, sum->disks.sectors_kept,
-           sum->disks.sectors_lost, sum->disks.sectors_older, sum->disks.sectors_cut,
-           sum->disks.directory_changes_lost, sum->disks.sizes_lost);
+           sum->disks.sectors_lost, sum->disks.sectors_older, sum->disks.sectors_cut, sum->disks.directory_changes_lost,
+           sum->disks.sizes_lost);
     printf("faults:\n");
     for (unsigned i = 0; i < SIM_FAULT_COUNT; i++) {
         printf("  %8" PRIu64 "  %s\n", sum->faults[i], sim_fault_text((enum sim_fault)i));

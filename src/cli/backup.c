@@ -96,9 +96,10 @@ static int back_up(const char *directory, const char *path, bool json)
     os_disk_destroy(&in);
     os_disk_destroy(&out);
     if (!found) {
-        return cli_fail(CLI_FAILED,
-                        "there is no snapshot in %s yet: a node makes one once enough was written (see snapshot_log_bytes)",
-                        directory);
+        return cli_fail(
+            CLI_FAILED,
+            "there is no snapshot in %s yet: a node makes one once enough was written (see snapshot_log_bytes)",
+            directory);
     }
     if (error != ERR_OK) return cli_fail(CLI_FAILED, "%s", text[0] != '\0' ? text : error_text(error));
     print_summary(&summary, path, json);

@@ -221,10 +221,11 @@ static enum error note_uncertain(const struct bootstrap *bootstrap, struct raft_
     bool damaged = scan->outcome == LOG_UNCERTAIN;
     if (!damaged && !state->catching_up) return ERR_OK;
     if (bootstrap->config->member_count == 1) {
-        snprintf(text, BOOTSTRAP_TEXT_BYTES,
-                 "the log is damaged (%s): entry %llu and what follows are lost, and there is no other member to take them "
-                 "from. Restore a backup, or the file, from elsewhere",
-                 scan->damage, (unsigned long long)(scan->last_index + 1));
+        snprintf(
+            text, BOOTSTRAP_TEXT_BYTES,
+            "the log is damaged (%s): entry %llu and what follows are lost, and there is no other member to take them "
+            "from. Restore a backup, or the file, from elsewhere",
+            scan->damage, (unsigned long long)(scan->last_index + 1));
         return ERR_DAMAGED;
     }
     /* After a restart nobody can tell any more how far the log once reached. */
@@ -245,7 +246,8 @@ static enum error note_uncertain(const struct bootstrap *bootstrap, struct raft_
     return state_file_save_now(bootstrap->state_file, state, text);
 }
 
-enum error bootstrap_replica(const struct bootstrap *bootstrap, struct raft_state *state, struct replica **out, char *text)
+enum error bootstrap_replica(const struct bootstrap *bootstrap, struct raft_state *state, struct replica **out,
+                             char *text)
 {
     struct logger *logger = bootstrap->ports->logger;
     struct replica *replica = new_replica(bootstrap, state);
@@ -265,12 +267,12 @@ enum error bootstrap_replica(const struct bootstrap *bootstrap, struct raft_stat
         struct replica_status status;
         replica_status(replica, &status);
         struct log_manager_sink sink = {.entry = take_entry, .commit = take_commit};
-        error = log_manager_recover(bootstrap->log, state->log_id, state->term == 0, status.raft.last_index, status.raft.last_term,
-                                    replica_applied_chain(replica), &sink, replica, &scan, text);
+        error = log_manager_recover(bootstrap->log, state->log_id, state->term == 0, status.raft.last_index,
+                                    status.raft.last_term, replica_applied_chain(replica), &sink, replica, &scan, text);
     }
     if (error == ERR_OK && scan.outcome == LOG_TORN) {
-        log_info(logger, "cut the torn end of the log", "last_index=%llu what=\"%s\"", (unsigned long long)scan.last_index,
-                 scan.damage);
+        log_info(logger, "cut the torn end of the log", "last_index=%llu what=\"%s\"",
+                 (unsigned long long)scan.last_index, scan.damage);
     }
     if (error == ERR_OK) error = note_uncertain(bootstrap, state, replica, &scan, text);
     if (error != ERR_OK) {

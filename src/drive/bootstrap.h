@@ -39,7 +39,8 @@ enum error bootstrap_state(const struct bootstrap *bootstrap, struct raft_state 
  * uncertain is noted in the raft state, durably, before anything is written over it. ERR_DAMAGED: entries are lost and there is
  * no other member to take them from.
  */
-enum error bootstrap_replica(const struct bootstrap *bootstrap, struct raft_state *state, struct replica **out, char *text);
+enum error bootstrap_replica(const struct bootstrap *bootstrap, struct raft_state *state, struct replica **out,
+                             char *text);
 
 /* The cluster id of these founders; the order doesn't matter. Never 0. */
 struct founder {

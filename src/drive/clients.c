@@ -13,12 +13,12 @@ struct client {
     struct http1_parser *parser;
     struct api_call call;
     struct buffer out;
-    uint64_t request;  /* of the request under way; 0: none */
+    uint64_t request; /* of the request under way; 0: none */
     uint32_t slot;
     uint64_t generation;
-    bool dead;         /* the stream is gone; freed at the flush */
-    bool closing;      /* ends once its answers are sent */
-    bool dirty;        /* in the list of those with something to send or to free */
+    bool dead;    /* the stream is gone; freed at the flush */
+    bool closing; /* ends once its answers are sent */
+    bool dirty;   /* in the list of those with something to send or to free */
     bool paused;
     size_t memory_bytes; /* its share of clients->memory_bytes */
     time_ns active;      /* when the last request began or ended */
@@ -110,8 +110,8 @@ static void count_memory(struct client *client)
     client->memory_bytes = bytes;
     if (clients->memory_bytes <= clients->config->connection_memory_max) return;
     if (!clients->full_logged) {
-        log_warn(clients->ports->logger, "clients need more memory than connection_memory_max, closing some", "bytes=%zu",
-                 clients->memory_bytes);
+        log_warn(clients->ports->logger, "clients need more memory than connection_memory_max, closing some",
+                 "bytes=%zu", clients->memory_bytes);
     }
     clients->full_logged = true;
     drop(client);

@@ -416,13 +416,15 @@ static void try_to_found(struct drive *drive)
         if (greeting->member == 0) continue;
         founders[count++] = (struct founder){.member = greeting->member, .nonce = greeting->founding_nonce};
         if (greeting->cluster_id == 0) continue;
-        if (known_id != 0 && known_id != greeting->cluster_id) return; /* they disagree; their connections will say so */
+        if (known_id != 0 && known_id != greeting->cluster_id)
+            return; /* they disagree; their connections will say so */
         known_id = greeting->cluster_id;
         others_founded++;
     }
     if (count == drive->config.member_count) {
         uint64_t id = bootstrap_cluster_id(founders, count);
-        adopt_cluster(drive, known_id == 0 ? id : known_id, known_id != 0 && known_id != id && !drive->config.force_start);
+        adopt_cluster(drive, known_id == 0 ? id : known_id,
+                      known_id != 0 && known_id != id && !drive->config.force_start);
     } else if (others_founded >= drive->config.member_count / 2 + 1) {
         /* They can elect a leader without this member, so to catch up first is safe and comes to an end. */
         adopt_cluster(drive, known_id, !drive->config.force_start);
@@ -472,10 +474,8 @@ static void on_peer_message(void *user, const struct peer_message *message)
     }
 }
 
-static const struct peers_handler peers_handler = {.greeted = on_greeted,
-                                                   .connected = on_peer_connected,
-                                                   .lost = on_peer_lost,
-                                                   .message = on_peer_message};
+static const struct peers_handler peers_handler = {
+    .greeted = on_greeted, .connected = on_peer_connected, .lost = on_peer_lost, .message = on_peer_message};
 
 static void report_founding(struct drive *drive)
 {
@@ -529,7 +529,8 @@ static void carry_out(struct drive *drive)
     for (uint32_t i = 0; i < effects->raft.message_count; i++) peers_send(drive->peers, &effects->raft.messages[i]);
     for (uint32_t i = 0; i < effects->raft.log_read_count; i++) {
         const struct raft_read_log *read = &effects->raft.log_reads[i];
-        log_manager_read(drive->log, read->first_index, read->last_index, read->bytes_max, on_log_read, drive, read->peer);
+        log_manager_read(drive->log, read->first_index, read->last_index, read->bytes_max, on_log_read, drive,
+                         read->peer);
     }
     for (uint32_t i = 0; i < effects->raft.snapshot_peer_count; i++) {
         snapshot_handler_send(drive->snapshots, effects->raft.snapshot_peers[i], current_term(drive));
@@ -666,8 +667,8 @@ struct drive *drive_new(const struct drive_config *config, const struct drive_po
                                     .wall_clock_start = loop_wall_clock(ports->loop)};
     drive->api = (struct api){.host = &drive->host, .refresh_host = refresh_host, .user = drive};
     drive->bootstrap = (struct bootstrap){.config = &drive->config, .ports = &drive->ports};
-    drive->bootstrap.state_file = state_file_new(config->raft_state_file, ports->disk, ports->disk_queue, ports->logger,
-                                                 &state_handler, drive);
+    drive->bootstrap.state_file =
+        state_file_new(config->raft_state_file, ports->disk, ports->disk_queue, ports->logger, &state_handler, drive);
     struct log_manager_config log = {.directory = config->log_directory,
                                      .metadata_file = config->log_metadata_file,
                                      .segment_bytes = config->segment_bytes,

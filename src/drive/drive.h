@@ -33,7 +33,7 @@ struct drive_config {
     uint32_t member_count;
     char listen_host[ADDRESS_BYTES_MAX + 1]; /* for both ports */
     uint16_t api_port, rpc_port;
-    const char *log_directory;      /* strings live as long as the drive */
+    const char *log_directory; /* strings live as long as the drive */
     const char *log_metadata_file;
     const char *raft_state_file;
     const char *snapshot_directory;
@@ -42,15 +42,15 @@ struct drive_config {
     time_ns rpc_timeout, api_timeout, api_forward_timeout;
     uint32_t connect_attempts_max;
     uint64_t value_bytes_max;
-    uint64_t segment_bytes;          /* of a full-size segment; the first ones are smaller */
+    uint64_t segment_bytes; /* of a full-size segment; the first ones are smaller */
     uint64_t snapshot_log_bytes_min;
     uint32_t snapshot_state_percent;
     uint64_t cache_bytes_max;
-    uint64_t log_tail_bytes;         /* log kept for peers behind a snapshot */
+    uint64_t log_tail_bytes; /* log kept for peers behind a snapshot */
     uint32_t connections_max;
-    uint64_t connection_memory_max;  /* all clients' buffers together, bytes */
-    time_ns idle_timeout;            /* a client connection without a request */
-    bool force_start;                /* an operator starts a wiped or unfounded member without its peers */
+    uint64_t connection_memory_max; /* all clients' buffers together, bytes */
+    time_ns idle_timeout;           /* a client connection without a request */
+    bool force_start;               /* an operator starts a wiped or unfounded member without its peers */
     const char *version;
 };
 
@@ -58,7 +58,7 @@ struct drive_config {
 void drive_config_defaults(struct drive_config *config);
 
 struct drive_ports {
-    struct disk *disk;             /* for the bootstrap, on the core thread */
+    struct disk *disk; /* for the bootstrap, on the core thread */
     struct disk_queue *disk_queue;
     struct net *net;
     struct loop *loop;

@@ -38,7 +38,7 @@ struct peer {
     time_ns heartbeat_sent;        /* 0: answered */
     time_ns round_trip;
     struct api_histogram round_trips;
-    enum error refused;            /* the last refusal that was logged */
+    enum error refused; /* the last refusal that was logged */
     bool unreachable_logged;
 };
 
@@ -88,7 +88,8 @@ struct peers *peers_new(const struct drive_config *config, const struct drive_po
     for (uint32_t i = 0; i < config->member_count; i++) {
         member_id id = member_id_of(config->members[i].node_id);
         if (id == peers->self) continue;
-        peers->peers[peers->count++] = (struct peer){.member = &config->members[i], .id = id, .retry_at = TIME_NS_NEVER};
+        peers->peers[peers->count++] =
+            (struct peer){.member = &config->members[i], .id = id, .retry_at = TIME_NS_NEVER};
     }
     return peers;
 }
@@ -497,7 +498,8 @@ time_ns peers_deadline(const struct peers *peers)
         if (ping < deadline) deadline = ping;
     }
     for (uint32_t i = 0; i < peers->count; i++) {
-        if (peers->peers[i].connection == NULL && peers->peers[i].retry_at < deadline) deadline = peers->peers[i].retry_at;
+        if (peers->peers[i].connection == NULL && peers->peers[i].retry_at < deadline)
+            deadline = peers->peers[i].retry_at;
     }
     return deadline;
 }
@@ -517,8 +519,8 @@ void peers_report(const struct peers *peers, struct api_host *host)
     for (uint32_t i = 0; i < peers->count; i++) {
         const struct peer *peer = &peers->peers[i];
         bool reachable = peer->connection != NULL && peer->connection->greeted;
-        host->peers[i] = (struct api_peer){.id = peer->id, .reachable = reachable, .round_trip = peer->round_trip,
-                                         .round_trips = peer->round_trips};
+        host->peers[i] = (struct api_peer){
+            .id = peer->id, .reachable = reachable, .round_trip = peer->round_trip, .round_trips = peer->round_trips};
     }
     host->peer_bytes_sent = peers->bytes_sent;
     host->peer_bytes_received = peers->bytes_received;

@@ -18,7 +18,7 @@ struct read_ahead;
 struct os_disk {
     struct disk port;
     struct read_ahead *ahead; /* of sequential uncached reads; NULL before the first */
-    bool avoid_direct; /* never use O_DIRECT, as if no file system had it */
+    bool avoid_direct;        /* never use O_DIRECT, as if no file system had it */
 };
 
 /* Used by one thread at a time. */

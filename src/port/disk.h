@@ -25,7 +25,8 @@ struct disk_lock;
 #define DISK_WRITE 2u
 #define DISK_CREATE 4u    /* create when it isn't there */
 #define DISK_EXCLUSIVE 8u /* with DISK_CREATE: ERR_EXISTS when it is there */
-#define DISK_UNCACHED 16u /* reads come from the device, past the page cache, where the file system can; aligned writes go
+#define DISK_UNCACHED                                                                                                  \
+    16u /* reads come from the device, past the page cache, where the file system can; aligned writes go
                              past it too, which costs less CPU (they still need a sync) */
 
 /* Alignment of offset, size and memory that an uncached read must have, and an uncached write may have. */
@@ -42,7 +43,8 @@ struct disk_operations {
     void (*close)(struct disk *disk, struct disk_file *file);
     enum error (*size)(struct disk *disk, struct disk_file *file, uint64_t *out);
     /* Reads up to `size` bytes; *got is less only at the end of the file. ERR_IO. */
-    enum error (*read)(struct disk *disk, struct disk_file *file, uint64_t offset, void *data, size_t size, size_t *got);
+    enum error (*read)(struct disk *disk, struct disk_file *file, uint64_t offset, void *data, size_t size,
+                       size_t *got);
     /* Writes all of it, or fails: ERR_NO_SPACE, ERR_IO (a short write too). Durable only after sync. */
     enum error (*write)(struct disk *disk, struct disk_file *file, uint64_t offset, const void *data, size_t size);
     /* Makes the file's contents, and what is needed to find them, durable (fdatasync). ERR_IO, ERR_NO_SPACE. */
@@ -142,7 +144,7 @@ static inline enum error disk_free_space(struct disk *disk, const char *path, ui
 struct disk_job {
     void (*run)(struct disk_job *job, struct disk *disk); /* on the writer */
     void (*done)(struct disk_job *job);                   /* on the core thread, in the order of running */
-    bool urgent; /* goes before every job that isn't: log and raft state. Equal ones run in order. */
+    bool urgent;           /* goes before every job that isn't: log and raft state. Equal ones run in order. */
     struct disk_job *next; /* the queue's */
 };
 

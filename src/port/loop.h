@@ -17,7 +17,7 @@ struct loop {
 };
 
 struct loop_handler {
-    void (*timer)(void *user);    /* the deadline that was set has passed; it isn't set any more */
+    void (*timer)(void *user); /* the deadline that was set has passed; it isn't set any more */
     void (*turn_end)(void *user);
 };
 

@@ -18,9 +18,9 @@ struct net_stream;   /* defined by the implementation */
 struct net_listener; /* likewise */
 
 enum net_close_reason {
-    NET_CLOSED_BY_PEER,  /* an orderly end */
-    NET_RESET,           /* the peer's process is gone or gave up on the stream */
-    NET_CONNECT_FAILED,  /* refused, unreachable, timed out, or the name has no address */
+    NET_CLOSED_BY_PEER, /* an orderly end */
+    NET_RESET,          /* the peer's process is gone or gave up on the stream */
+    NET_CONNECT_FAILED, /* refused, unreachable, timed out, or the name has no address */
 };
 
 struct net_stream_handler {

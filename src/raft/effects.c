@@ -3,7 +3,7 @@
 #define GROW(array, count, capacity)                                                                                   \
     do {                                                                                                               \
         if ((count) == (capacity)) {                                                                                   \
-            (capacity) = (capacity) == 0 ? 16 : (capacity) * 2;                                                        \
+            (capacity) = (capacity) == 0 ? 16 : (capacity)*2;                                                          \
             (array) = mem_realloc((array), (size_t)(capacity) * sizeof(array)[0]);                                     \
         }                                                                                                              \
     } while (0)

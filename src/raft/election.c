@@ -41,8 +41,7 @@ static void reset_retry_timer(struct raft *raft)
 bool election_is_sticky(const struct raft *raft)
 {
     if (raft->role == RAFT_LEADER) return true;
-    return raft->leader != 0 && !raft->leader_crashed &&
-           raft->now < raft->leader_heard + raft->config.election_timeout;
+    return raft->leader != 0 && !raft->leader_crashed && raft->now < raft->leader_heard + raft->config.election_timeout;
 }
 
 /* Contract: a log at least as up-to-date as the last entry that this member knows it had (dissertation §3.6.1). */
@@ -200,7 +199,8 @@ void election_on_vote(struct raft *raft, const struct peer_message *message, str
     if (granted) {
         raft_set_vote(raft, raft->term, message->from);
         election_reset_timer(raft);
-        if (raft->leader_crashed) raft->election_deadline = raft->now + random_time(raft, 3 * QUICK_RETRY, 5 * QUICK_RETRY);
+        if (raft->leader_crashed)
+            raft->election_deadline = raft->now + random_time(raft, 3 * QUICK_RETRY, 5 * QUICK_RETRY);
     }
     reply(raft, message, PEER_VOTE_REPLY, raft->term, !granted, effects);
 }

@@ -257,15 +257,27 @@ static void on_message(struct raft *raft, const struct peer_message *message, st
 {
     if (raft_peer(raft, message->from) == NULL || !take_term(raft, message, effects)) return;
     switch (message->type) {
-    case PEER_PREVOTE: election_on_prevote(raft, message, effects); break;
-    case PEER_PREVOTE_REPLY: election_on_prevote_reply(raft, message, effects); break;
-    case PEER_VOTE: election_on_vote(raft, message, effects); break;
-    case PEER_VOTE_REPLY: election_on_vote_reply(raft, message, effects); break;
+    case PEER_PREVOTE:
+        election_on_prevote(raft, message, effects);
+        break;
+    case PEER_PREVOTE_REPLY:
+        election_on_prevote_reply(raft, message, effects);
+        break;
+    case PEER_VOTE:
+        election_on_vote(raft, message, effects);
+        break;
+    case PEER_VOTE_REPLY:
+        election_on_vote_reply(raft, message, effects);
+        break;
     case PEER_APPEND:
         if (take_leader(raft, message, effects)) replication_on_append(raft, message, effects);
         break;
-    case PEER_APPEND_REPLY: replication_on_append_reply(raft, message, effects); break;
-    case PEER_SNAPSHOT: take_leader(raft, message, effects); break;
+    case PEER_APPEND_REPLY:
+        replication_on_append_reply(raft, message, effects);
+        break;
+    case PEER_SNAPSHOT:
+        take_leader(raft, message, effects);
+        break;
     case PEER_TIMEOUT_NOW:
         if (raft->role == RAFT_FOLLOWER && raft->leader == message->from && !raft->installing) {
             election_campaign(raft, true, effects);
@@ -276,13 +288,16 @@ static void on_message(struct raft *raft, const struct peer_message *message, st
         if (message->uncertain) raft_peer(raft, message->from)->uncertain = true;
         read_index_ask(raft, message->from, message->context, effects);
         break;
-    case PEER_READ_REPLY: read_index_on_reply(raft, message, effects); break;
+    case PEER_READ_REPLY:
+        read_index_on_reply(raft, message, effects);
+        break;
     case PEER_FORWARD_REPLY:
         if (raft->role == RAFT_FOLLOWER && raft->leader == message->from && !message->rejected) {
             replication_take_commit(raft, message->commit);
         }
         break;
-    default: break; /* snapshot replies and forwarded commands are the host's */
+    default:
+        break; /* snapshot replies and forwarded commands are the host's */
     }
 }
 
@@ -370,33 +385,61 @@ void raft_step(struct raft *raft, const struct raft_event *event, struct raft_ef
 {
     if (event->now > raft->now) raft->now = event->now;
     switch (event->type) {
-    case RAFT_TICK: on_tick(raft, effects); break;
+    case RAFT_TICK:
+        on_tick(raft, effects);
+        break;
     case RAFT_FLUSH:
         read_index_flush(raft, effects);
         replication_flush(raft, effects);
         break;
-    case RAFT_MESSAGE: on_message(raft, event->message, effects); break;
-    case RAFT_PROPOSE: on_propose(raft, event->entry, effects); break;
-    case RAFT_READ: read_index_ask(raft, 0, event->context, effects); break;
-    case RAFT_STATE_SAVED: on_state_saved(raft, event->number, effects); break;
-    case RAFT_LOG_WRITTEN: on_log_written(raft, event->number, effects); break;
-    case RAFT_LOG_READ: replication_log_read(raft, event, effects); break;
-    case RAFT_APPLIED: on_applied(raft, event->index); break;
-    case RAFT_LOG_REMOVED: raft_log_remove_before(&raft->log, event->index); break;
-    case RAFT_INSTALL_BEGIN: raft->installing = true; break;
-    case RAFT_INSTALL_ABANDON: raft->installing = false; break;
+    case RAFT_MESSAGE:
+        on_message(raft, event->message, effects);
+        break;
+    case RAFT_PROPOSE:
+        on_propose(raft, event->entry, effects);
+        break;
+    case RAFT_READ:
+        read_index_ask(raft, 0, event->context, effects);
+        break;
+    case RAFT_STATE_SAVED:
+        on_state_saved(raft, event->number, effects);
+        break;
+    case RAFT_LOG_WRITTEN:
+        on_log_written(raft, event->number, effects);
+        break;
+    case RAFT_LOG_READ:
+        replication_log_read(raft, event, effects);
+        break;
+    case RAFT_APPLIED:
+        on_applied(raft, event->index);
+        break;
+    case RAFT_LOG_REMOVED:
+        raft_log_remove_before(&raft->log, event->index);
+        break;
+    case RAFT_INSTALL_BEGIN:
+        raft->installing = true;
+        break;
+    case RAFT_INSTALL_ABANDON:
+        raft->installing = false;
+        break;
     case RAFT_SNAPSHOT_INSTALLED:
         on_installed(raft, event);
         read_index_resolve(raft, effects);
         break;
-    case RAFT_SNAPSHOT_SENT: replication_snapshot_sent(raft, event); break;
+    case RAFT_SNAPSHOT_SENT:
+        replication_snapshot_sent(raft, event);
+        break;
     case RAFT_PEER_CONNECTED:
         raft_hear_term(raft, event->peer, event->log_term);
         replication_peer_connected(raft, event);
         forget_asked(raft, event->peer, effects);
         break;
-    case RAFT_PEER_LOST: on_peer_lost(raft, event, effects); break;
-    case RAFT_TRANSFER: replication_transfer(raft, event->peer, effects); break;
+    case RAFT_PEER_LOST:
+        on_peer_lost(raft, event, effects);
+        break;
+    case RAFT_TRANSFER:
+        replication_transfer(raft, event->peer, effects);
+        break;
     case RAFT_STEP_DOWN:
         if (raft->role != RAFT_FOLLOWER) raft_become_follower(raft, raft->term, 0, effects);
         break;

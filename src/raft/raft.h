@@ -66,14 +66,14 @@ struct raft_config {
     member_id self;
     member_id members[MEMBERS_MAX]; /* all voters, self among them */
     uint32_t member_count;
-    time_ns election_timeout;  /* a follower waits between one and two of these */
+    time_ns election_timeout; /* a follower waits between one and two of these */
     time_ns heartbeat_interval;
-    bool quick_start;          /* a member that starts asks for votes soon, and not after an election timeout: PreVote
+    bool quick_start;            /* a member that starts asks for votes soon, and not after an election timeout: PreVote
                                   keeps it from disturbing a leader that it hasn't heard of yet */
-    uint64_t seed;             /* for the randomised timeouts */
-    uint64_t append_bytes_max; /* records in one append message, unless a single one is longer */
+    uint64_t seed;               /* for the randomised timeouts */
+    uint64_t append_bytes_max;   /* records in one append message, unless a single one is longer */
     uint64_t inflight_bytes_max; /* records sent to a follower and not acknowledged */
-    uint64_t cache_bytes_max;  /* records kept in memory for peers */
+    uint64_t cache_bytes_max;    /* records kept in memory for peers */
     uint64_t unapplied_bytes_max; /* proposals are refused (ERR_TOO_MANY) while more than this is not applied */
 };
 
@@ -95,20 +95,20 @@ struct raft_uncertainty {
 };
 
 enum raft_event_type {
-    RAFT_TICK,           /* time passed; needed at the latest at raft_deadline */
-    RAFT_FLUSH,          /* the end of a turn: send and write what gathered */
-    RAFT_MESSAGE,        /* message: any type; of snapshots and forwarding it takes term, leader and commit */
-    RAFT_PROPOSE,        /* entry, moved */
-    RAFT_READ,           /* context: a read barrier for all reads gathered by the host; on any member */
-    RAFT_STATE_SAVED,    /* number */
-    RAFT_LOG_WRITTEN,    /* number */
-    RAFT_LOG_READ,       /* peer, entries (borrowed): the answer to RAFT_EFFECT_READ_LOG; none: they are gone */
-    RAFT_APPLIED,        /* index: the host applied up to it */
-    RAFT_LOG_REMOVED,    /* index: a snapshot counts, and the log begins at this index now */
-    RAFT_INSTALL_BEGIN,  /* a leader's snapshot is about to replace the log: no append and no write until it has */
+    RAFT_TICK,          /* time passed; needed at the latest at raft_deadline */
+    RAFT_FLUSH,         /* the end of a turn: send and write what gathered */
+    RAFT_MESSAGE,       /* message: any type; of snapshots and forwarding it takes term, leader and commit */
+    RAFT_PROPOSE,       /* entry, moved */
+    RAFT_READ,          /* context: a read barrier for all reads gathered by the host; on any member */
+    RAFT_STATE_SAVED,   /* number */
+    RAFT_LOG_WRITTEN,   /* number */
+    RAFT_LOG_READ,      /* peer, entries (borrowed): the answer to RAFT_EFFECT_READ_LOG; none: they are gone */
+    RAFT_APPLIED,       /* index: the host applied up to it */
+    RAFT_LOG_REMOVED,   /* index: a snapshot counts, and the log begins at this index now */
+    RAFT_INSTALL_BEGIN, /* a leader's snapshot is about to replace the log: no append and no write until it has */
     RAFT_INSTALL_ABANDON,
     RAFT_SNAPSHOT_INSTALLED, /* index, log_term, chain: it replaced state and log, durably */
-    RAFT_SNAPSHOT_SENT,  /* peer: it has the snapshot with `index`; or (rejected) sending failed */
+    RAFT_SNAPSHOT_SENT,      /* peer: it has the snapshot with `index`; or (rejected) sending failed */
     RAFT_PEER_CONNECTED, /* peer, incarnation, log_term (the durable term in its greeting): a new connection; what was
                             in flight is lost */
     RAFT_PEER_LOST,      /* peer; crashed: its connection was reset or ended without a goodbye */
@@ -142,7 +142,7 @@ struct raft_write {
     uint64_t number;
     raft_index first_index;
     raft_index commit;
-    raft_term previous_term;  /* of the entry before the first */
+    raft_term previous_term; /* of the entry before the first */
     uint32_t previous_chain;
     struct entry **entries; /* owned by the effects: a reference each; move it out by setting it to NULL */
     uint32_t entry_count;
@@ -159,8 +159,8 @@ struct raft_save {
 /* Answers a RAFT_READ. */
 struct raft_read_result {
     uint64_t context;
-    raft_index index;  /* readable once this is applied */
-    enum error error;  /* ERR_OK, ERR_NO_LEADER, ERR_LEADER_CHANGED */
+    raft_index index; /* readable once this is applied */
+    enum error error; /* ERR_OK, ERR_NO_LEADER, ERR_LEADER_CHANGED */
 };
 
 struct raft_read_log {
@@ -180,9 +180,9 @@ struct raft_effects {
     uint32_t log_read_count, log_read_capacity;
     member_id *snapshot_peers; /* these need the snapshot */
     uint32_t snapshot_peer_count, snapshot_peer_capacity;
-    struct raft_write write; /* entry_count 0: none */
-    struct raft_save save;   /* number 0: none */
-    bool role_changed;       /* role, leader or term: see raft_status */
+    struct raft_write write;  /* entry_count 0: none */
+    struct raft_save save;    /* number 0: none */
+    bool role_changed;        /* role, leader or term: see raft_status */
     enum error propose_error; /* of a RAFT_PROPOSE: ERR_OK, ERR_NO_LEADER (not the leader), ERR_TOO_MANY */
     raft_index proposed_index;
 };

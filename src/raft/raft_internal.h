@@ -34,17 +34,17 @@ struct progress {
     raft_index match; /* durable there and equal to ours */
     raft_index next;
     bool connected;
-    bool probe_sent;       /* PROBE: an append is under way; SNAPSHOT: the host was asked */
-    bool log_read_pending; /* the host reads entries for it */
-    bool uncertain;        /* its acknowledgements count for no quorum */
+    bool probe_sent;        /* PROBE: an append is under way; SNAPSHOT: the host was asked */
+    bool log_read_pending;  /* the host reads entries for it */
+    bool uncertain;         /* its acknowledgements count for no quorum */
     bool granted, rejected; /* of the current campaign */
-    bool heard; /* its term was heard since this member started, and then it was: */
+    bool heard;             /* its term was heard since this member started, and then it was: */
     raft_term heard_term;
     uint64_t incarnation;
     time_ns last_heard;
     time_ns last_sent;
     time_ns last_advanced; /* when an acknowledgement last freed a part of what is in flight, or nothing was */
-    uint64_t read_round; /* the last read barrier round that it confirmed */
+    uint64_t read_round;   /* the last read barrier round that it confirmed */
     struct inflight inflight[PROGRESS_INFLIGHT_MAX];
     uint32_t inflight_head, inflight_count;
     uint64_t inflight_bytes;
@@ -91,8 +91,8 @@ struct raft {
     raft_index known_last_index;
     raft_term known_last_term;
     raft_term no_vote_before_term;
-    bool resolve_asked;        /* a read index was asked for, to resolve it */
-    raft_index resolve_index;  /* 0: none confirmed yet */
+    bool resolve_asked;       /* a read index was asked for, to resolve it */
+    raft_index resolve_index; /* 0: none confirmed yet */
 
     /* Elections. */
     time_ns election_deadline;
@@ -102,10 +102,10 @@ struct raft {
     bool transfer_campaign;
 
     /* Follower. */
-    raft_index verified;  /* equal to the current leader's log up to here */
+    raft_index verified; /* equal to the current leader's log up to here */
     bool ack_due;
     uint64_t ack_context;
-    bool installing;      /* a snapshot is replacing the log */
+    bool installing;       /* a snapshot is replacing the log */
     raft_index last_acked; /* what the last acknowledgement said */
     uint64_t last_acked_context;
     time_ns last_ack_at;
@@ -114,7 +114,7 @@ struct raft {
     struct progress peers[MEMBERS_MAX];
     uint32_t peer_count;
     time_ns heartbeat_deadline;
-    time_ns quorum_deadline; /* CheckQuorum */
+    time_ns quorum_deadline;     /* CheckQuorum */
     raft_index term_first_index; /* of this leader's first entry */
     bool announce_commit;        /* at the next flush, by a heartbeat */
     member_id transfer_target;

@@ -36,7 +36,7 @@ struct raft_log {
     raft_index unwritten_first; /* entries from here on are in no write yet */
     uint64_t write_number;      /* of the last write issued */
     bool write_pending;
-    raft_index write_last;      /* what the pending write will have made durable; lowered by a truncation */
+    raft_index write_last; /* what the pending write will have made durable; lowered by a truncation */
 };
 
 /* A log whose last entry is (index, term, chain), which isn't in it; all zero: empty. */

@@ -98,9 +98,8 @@ void read_index_on_reply(struct raft *raft, const struct peer_message *message, 
             }
             return;
         }
-        struct raft_read_result result = {.context = read.context,
-                                          .index = message->index,
-                                          .error = message->rejected ? ERR_LEADER_CHANGED : ERR_OK};
+        struct raft_read_result result = {
+            .context = read.context, .index = message->index, .error = message->rejected ? ERR_LEADER_CHANGED : ERR_OK};
         effects_add_read(effects, &result);
         return;
     }

@@ -33,9 +33,11 @@ static bool apply_command(struct replica *replica, const struct command *command
         /* Compacted already, by an earlier command of the same kind: nothing to do, on every member alike. */
         if (store_compact(store, (store_revision)command->argument) == ERR_OK) replica->compaction_pending = true;
         return true;
-    default: break;
+    default:
+        break;
     }
-    replica_fatal(effects, "entry %llu holds a command of kind %d, which this version doesn't know; run a newer version",
+    replica_fatal(effects,
+                  "entry %llu holds a command of kind %d, which this version doesn't know; run a newer version",
                   (unsigned long long)(replica->applied + 1), (int)command->kind);
     return false;
 }

@@ -27,7 +27,8 @@ void divergence_stamp(struct replica *replica, struct replica_effects *effects)
     if (replica->applied == 0) return;
     for (uint32_t i = 0; i < effects->raft.message_count; i++) {
         struct peer_message *message = &effects->raft.messages[i];
-        bool carries = (message->type == PEER_APPEND && message->entry_count == 0) || message->type == PEER_APPEND_REPLY;
+        bool carries =
+            (message->type == PEER_APPEND && message->entry_count == 0) || message->type == PEER_APPEND_REPLY;
         if (!carries) continue;
         message->hash_index = replica->applied;
         message->apply_hash = replica->apply_hash;
@@ -115,7 +116,8 @@ void divergence_compare(struct replica *replica, const struct peer_message *mess
     if (peer->differs && status.role == RAFT_LEADER) judge(replica, message->hash_index, effects);
 }
 
-void divergence_on_diverged(struct replica *replica, const struct peer_message *message, struct replica_effects *effects)
+void divergence_on_diverged(struct replica *replica, const struct peer_message *message,
+                            struct replica_effects *effects)
 {
     struct raft_status status;
     raft_status(replica->raft, &status);

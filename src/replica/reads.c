@@ -30,8 +30,8 @@ void reads_add(struct replica *replica, uint64_t request, struct replica_effects
         return;
     }
     replica->reads++;
-    push(&replica->gathered, (struct pending_reader){.request = request,
-                                                     .deadline = replica->now + replica->config.request_timeout});
+    push(&replica->gathered,
+         (struct pending_reader){.request = request, .deadline = replica->now + replica->config.request_timeout});
 }
 
 void reads_flush(struct replica *replica, struct replica_effects *effects)
@@ -74,7 +74,8 @@ void reads_applied(struct replica *replica, struct replica_effects *effects)
     uint32_t done = 0;
     struct reader_list *waiting = &replica->waiting;
     while (done < waiting->count && waiting->items[done].index <= replica->applied) {
-        replica_add_result(effects, waiting->items[done].request, ERR_OK, store_current_revision(replica->store), false);
+        replica_add_result(effects, waiting->items[done].request, ERR_OK, store_current_revision(replica->store),
+                           false);
         done++;
     }
     if (done == 0) return;

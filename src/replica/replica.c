@@ -186,24 +186,52 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
 {
     if (event->now > replica->now) replica->now = event->now;
     switch (event->type) {
-    case REPLICA_TICK: tick(replica, effects); break;
-    case REPLICA_FLUSH: flush(replica, effects); return;
-    case REPLICA_MESSAGE: on_message(replica, event->message, effects); break;
-    case REPLICA_PROPOSE: requests_propose(replica, event->request, event->entry, effects); break;
-    case REPLICA_READ: reads_add(replica, event->request, effects); break;
-    case REPLICA_STATE_SAVED: pass_on(replica, RAFT_STATE_SAVED, event, effects); break;
-    case REPLICA_LOG_WRITTEN: pass_on(replica, RAFT_LOG_WRITTEN, event, effects); break;
-    case REPLICA_LOG_READ: pass_on(replica, RAFT_LOG_READ, event, effects); break;
-    case REPLICA_SNAPSHOT_SAVED: on_snapshot_saved(replica, event, effects); break;
+    case REPLICA_TICK:
+        tick(replica, effects);
+        break;
+    case REPLICA_FLUSH:
+        flush(replica, effects);
+        return;
+    case REPLICA_MESSAGE:
+        on_message(replica, event->message, effects);
+        break;
+    case REPLICA_PROPOSE:
+        requests_propose(replica, event->request, event->entry, effects);
+        break;
+    case REPLICA_READ:
+        reads_add(replica, event->request, effects);
+        break;
+    case REPLICA_STATE_SAVED:
+        pass_on(replica, RAFT_STATE_SAVED, event, effects);
+        break;
+    case REPLICA_LOG_WRITTEN:
+        pass_on(replica, RAFT_LOG_WRITTEN, event, effects);
+        break;
+    case REPLICA_LOG_READ:
+        pass_on(replica, RAFT_LOG_READ, event, effects);
+        break;
+    case REPLICA_SNAPSHOT_SAVED:
+        on_snapshot_saved(replica, event, effects);
+        break;
     case REPLICA_SNAPSHOT_FAILED:
         /* Not at once again: a quarter of what made it due has to come first. */
         replica->log_bytes_since_snapshot -= replica->log_bytes_since_snapshot / 4;
         break;
-    case REPLICA_SNAPSHOT_SENT: pass_on(replica, RAFT_SNAPSHOT_SENT, event, effects); break;
-    case REPLICA_PEER_CONNECTED: pass_on(replica, RAFT_PEER_CONNECTED, event, effects); break;
-    case REPLICA_PEER_LOST: pass_on(replica, RAFT_PEER_LOST, event, effects); break;
-    case REPLICA_TRANSFER: pass_on(replica, RAFT_TRANSFER, event, effects); break;
-    case REPLICA_DISK_FULL: replica->disk_full = event->full; break;
+    case REPLICA_SNAPSHOT_SENT:
+        pass_on(replica, RAFT_SNAPSHOT_SENT, event, effects);
+        break;
+    case REPLICA_PEER_CONNECTED:
+        pass_on(replica, RAFT_PEER_CONNECTED, event, effects);
+        break;
+    case REPLICA_PEER_LOST:
+        pass_on(replica, RAFT_PEER_LOST, event, effects);
+        break;
+    case REPLICA_TRANSFER:
+        pass_on(replica, RAFT_TRANSFER, event, effects);
+        break;
+    case REPLICA_DISK_FULL:
+        replica->disk_full = event->full;
+        break;
     }
     apply_committed(replica, effects);
     reads_take_answers(replica, effects);

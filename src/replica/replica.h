@@ -45,12 +45,12 @@ struct replica_config {
 enum replica_event_type {
     REPLICA_TICK,
     REPLICA_FLUSH,
-    REPLICA_MESSAGE,       /* message: any type but GOODBYE; borrowed */
-    REPLICA_PROPOSE,       /* request, entry (moved): a command without identity */
-    REPLICA_READ,          /* request: a linearizable read */
-    REPLICA_STATE_SAVED,   /* number */
-    REPLICA_LOG_WRITTEN,   /* number, bytes written */
-    REPLICA_LOG_READ,      /* peer, entries (borrowed), count; none: the log doesn't have them any more */
+    REPLICA_MESSAGE,         /* message: any type but GOODBYE; borrowed */
+    REPLICA_PROPOSE,         /* request, entry (moved): a command without identity */
+    REPLICA_READ,            /* request: a linearizable read */
+    REPLICA_STATE_SAVED,     /* number */
+    REPLICA_LOG_WRITTEN,     /* number, bytes written */
+    REPLICA_LOG_READ,        /* peer, entries (borrowed), count; none: the log doesn't have them any more */
     REPLICA_SNAPSHOT_SAVED,  /* index: the member's own snapshot counts (contract rule 5); first_index: the log's now */
     REPLICA_SNAPSHOT_FAILED, /* the snapshot under way was given up */
     REPLICA_SNAPSHOT_SENT,   /* peer, index, rejected */
@@ -91,9 +91,9 @@ struct replica_effects {
     struct raft_effects raft; /* messages, write, save, log_reads, snapshot_peers: as raft.h says */
     struct replica_result *results;
     uint32_t result_count, result_capacity;
-    bool snapshot_due;        /* the host should make a snapshot now (replica_snapshot_*); it may ignore it */
-    bool snapshot_chunk;      /* the PEER_SNAPSHOT message just stepped is to be stored: its sender leads */
-    bool fatal;               /* the member can't go on: fatal_text says why; the host exits */
+    bool snapshot_due;   /* the host should make a snapshot now (replica_snapshot_*); it may ignore it */
+    bool snapshot_chunk; /* the PEER_SNAPSHOT message just stepped is to be stored: its sender leads */
+    bool fatal;          /* the member can't go on: fatal_text says why; the host exits */
     char fatal_text[256];
 };
 
@@ -159,9 +159,9 @@ struct replica_status {
     struct snapshot_member members[MEMBERS_MAX];
     uint32_t member_count;
     store_revision revision;
-    uint64_t apply_hash;      /* after raft.applied */
+    uint64_t apply_hash; /* after raft.applied */
     raft_index snapshot_index;
-    bool diverged;            /* this member's state differs from the majority's: it doesn't serve */
+    bool diverged; /* this member's state differs from the majority's: it doesn't serve */
     bool disk_full;
     uint64_t proposals_applied, proposals_failed, proposals_pending; /* for metrics */
     uint64_t leader_changes;

@@ -80,7 +80,8 @@ struct replica {
     uint32_t write_count;
     uint64_t next_sequence;
     uint64_t oldest_sequence; /* none under way is older */
-    uint64_t replied[MEMBERS_MAX]; /* forwarded commands of each member that were applied since the last flush: newest */
+    uint64_t
+        replied[MEMBERS_MAX]; /* forwarded commands of each member that were applied since the last flush: newest */
 
     /* Reads. */
     struct reader_list gathered; /* wait for the next barrier */
@@ -164,6 +165,7 @@ void divergence_note_applied(struct replica *replica);
 /* Adds this member's newest hash to what goes out. */
 void divergence_stamp(struct replica *replica, struct replica_effects *effects);
 void divergence_compare(struct replica *replica, const struct peer_message *message, struct replica_effects *effects);
-void divergence_on_diverged(struct replica *replica, const struct peer_message *message, struct replica_effects *effects);
+void divergence_on_diverged(struct replica *replica, const struct peer_message *message,
+                            struct replica_effects *effects);
 
 #endif

@@ -160,7 +160,8 @@ void requests_on_forward_reply(struct replica *replica, const struct peer_messag
     if (!message->rejected || message->incarnation != replica->config.incarnation) return;
     struct pending_write *write = find(replica, message->context);
     if (write == NULL || write->forwarded == NULL) return;
-    enum error reason = message->reason > ERR_OK && message->reason < ERROR_COUNT ? (enum error)message->reason : ERR_INTERNAL;
+    enum error reason =
+        message->reason > ERR_OK && message->reason < ERROR_COUNT ? (enum error)message->reason : ERR_INTERNAL;
     /* It wasn't proposed, so it may be sent again: to another leader, if there is one by now. */
     struct raft_status status;
     raft_status(replica->raft, &status);
@@ -244,8 +245,8 @@ void requests_after_install(struct replica *replica, struct replica_effects *eff
 {
     for (uint64_t sequence = replica->oldest_sequence; sequence < replica->next_sequence; sequence++) {
         struct pending_write *write = find(replica, sequence);
-        if (write != NULL && sessions_contains(&replica->sessions, replica->config.raft.self,
-                                               replica->config.incarnation, sequence)) {
+        if (write != NULL &&
+            sessions_contains(&replica->sessions, replica->config.raft.self, replica->config.incarnation, sequence)) {
             finish(replica, write, ERR_TIMEOUT, 0, false, effects);
         }
     }

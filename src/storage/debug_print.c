@@ -122,9 +122,12 @@ static void field_text(struct debug_print *print, const char *name, const char *
 static const char *entry_type_name(enum entry_type type)
 {
     switch (type) {
-    case ENTRY_EMPTY: return "empty";
-    case ENTRY_COMMAND: return "command";
-    case ENTRY_MEMBERSHIP: return "membership";
+    case ENTRY_EMPTY:
+        return "empty";
+    case ENTRY_COMMAND:
+        return "command";
+    case ENTRY_MEMBERSHIP:
+        return "membership";
     }
     return "unknown";
 }
@@ -292,10 +295,14 @@ static void finish_log(struct debug_print *print)
 static const char *chunk_type_name(enum snapshot_chunk_type type)
 {
     switch (type) {
-    case SNAPSHOT_CHUNK_HEADER: return "header";
-    case SNAPSHOT_CHUNK_SESSIONS: return "sessions";
-    case SNAPSHOT_CHUNK_KEYS: return "keys";
-    case SNAPSHOT_CHUNK_END: return "end";
+    case SNAPSHOT_CHUNK_HEADER:
+        return "header";
+    case SNAPSHOT_CHUNK_SESSIONS:
+        return "sessions";
+    case SNAPSHOT_CHUNK_KEYS:
+        return "keys";
+    case SNAPSHOT_CHUNK_END:
+        return "end";
     }
     return "unknown";
 }
@@ -458,9 +465,15 @@ void debug_print_feed(struct debug_print *print, struct bytes bytes, struct buff
 {
     print->out = out;
     switch (print->options.kind) {
-    case DEBUG_PRINT_LOG: feed_log(print, bytes); break;
-    case DEBUG_PRINT_SNAPSHOT: feed_snapshot(print, bytes); break;
-    case DEBUG_PRINT_STATE: feed_state(print, bytes); break;
+    case DEBUG_PRINT_LOG:
+        feed_log(print, bytes);
+        break;
+    case DEBUG_PRINT_SNAPSHOT:
+        feed_snapshot(print, bytes);
+        break;
+    case DEBUG_PRINT_STATE:
+        feed_state(print, bytes);
+        break;
     }
     print->out = NULL;
 }
@@ -469,9 +482,15 @@ bool debug_print_finish(struct debug_print *print, struct buffer *out)
 {
     print->out = out;
     switch (print->options.kind) {
-    case DEBUG_PRINT_LOG: finish_log(print); break;
-    case DEBUG_PRINT_SNAPSHOT: finish_snapshot(print); break;
-    case DEBUG_PRINT_STATE: finish_state(print); break;
+    case DEBUG_PRINT_LOG:
+        finish_log(print);
+        break;
+    case DEBUG_PRINT_SNAPSHOT:
+        finish_snapshot(print);
+        break;
+    case DEBUG_PRINT_STATE:
+        finish_state(print);
+        break;
     }
     print->out = NULL;
     return !print->bad;

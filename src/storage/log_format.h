@@ -105,7 +105,7 @@ struct log_segment_header {
     raft_term previous_term;
     uint32_t previous_chain;
     uint64_t first_batch_number;
-    bool owed;             /* from here to the end: see 'owed index' above; all zero when nothing is owed */
+    bool owed; /* from here to the end: see 'owed index' above; all zero when nothing is owed */
     bool owed_extent_known;
     raft_index owed_index;
     raft_term owed_term;

@@ -38,7 +38,7 @@ struct log_proof {
     struct log_position anchor;
     struct log_position last;
     enum log_proof_branch branch;
-    struct log_position beside; /* the end of the branch, unless it is the proven log */
+    struct log_position beside;   /* the end of the branch, unless it is the proven log */
     struct log_proof_link *links; /* of the entries in (anchor, last], at links[links_begin] on */
     size_t links_begin;
     size_t links_end;

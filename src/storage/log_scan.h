@@ -60,14 +60,14 @@ struct log_scan_result {
     uint32_t last_chain;
     raft_index known_last_index; /* uncertain: the last entry it knows it had; else last_index */
     raft_term known_last_term;
-    bool extent_known;      /* uncertain: nothing beyond known_last was ever acknowledged; else true */
-    bool newer_version;     /* a segment was written by a newer version: refuse with ERR_BAD_VERSION, touch nothing */
+    bool extent_known;  /* uncertain: nothing beyond known_last was ever acknowledged; else true */
+    bool newer_version; /* a segment was written by a newer version: refuse with ERR_BAD_VERSION, touch nothing */
     uint64_t next_batch_number;
     uint64_t last_segment_number; /* the last one in use; 0: there is none */
     uint64_t next_segment_number; /* above all that were fed, spares too */
-    uint64_t end_offset;    /* clean: where the next batch may go in the last one; else past all that isn't untouched */
+    uint64_t end_offset; /* clean: where the next batch may go in the last one; else past all that isn't untouched */
     uint64_t damaged_blocks; /* cut ones too */
-    char damage[256];       /* the first damage or tear that mattered (else: that was harmless), for a person: file
+    char damage[256];        /* the first damage or tear that mattered (else: that was harmless), for a person: file
                                name, offset, what; else "" */
 };
 
@@ -96,7 +96,7 @@ struct log_scan_batch {
     raft_index first_index; /* may cut the log: entries from here on are replaced */
     raft_index commit;
     uint64_t segment_number;
-    uint64_t offset;        /* where it begins in the file, for the index of the log */
+    uint64_t offset; /* where it begins in the file, for the index of the log */
     uint64_t file_bytes;
     struct entry **entries; /* owned by the caller once returned; the array is the scan's, until the next call */
     uint32_t entry_count;

@@ -1,10 +1,10 @@
 /* The simulated disk: what a loss of power may leave, and what it never may. */
 #include "sim/sim_disk.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #include "base/mem.h"
 
@@ -478,8 +478,7 @@ static void test_urgent_jobs_go_first_in_order(void **state)
             disk_submit(&queue.queue, &jobs[i].job);
         }
         assert_int_equal(runs, 0); /* nothing happens within the call */
-        while (sim_world_step(&world, TIME_NS_PER_S)) {
-        }
+        while (sim_world_step(&world, TIME_NS_PER_S)) {}
         /* The first had begun already. */
         static const unsigned expected[] = {0, 1, 3, 5, 7, 2, 4, 6};
         assert_int_equal(runs, 8);
@@ -504,8 +503,7 @@ static void test_dropped_jobs_are_never_heard_of(void **state)
         disk_submit(&queue.queue, &job.job);
         if (seed % 2) sim_world_step(&world, TIME_NS_PER_S);
         sim_disk_queue_drop(&queue);
-        while (sim_world_step(&world, TIME_NS_PER_S)) {
-        }
+        while (sim_world_step(&world, TIME_NS_PER_S)) {}
         assert_int_equal(dones, 0);
         assert_int_equal(runs, seed % 2);
         ran_unheard += runs;

@@ -1,11 +1,11 @@
 /* The checker of histories, with histories that are known to be right and wrong. */
 #include "sim/sim_history.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "base/mem.h"
 #include "base/random.h"
@@ -263,12 +263,9 @@ static void test_random_histories(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_after_the_other),
-        cmocka_unit_test(test_at_the_same_time),
-        cmocka_unit_test(test_unknown_outcomes),
-        cmocka_unit_test(test_what_says_that_nothing_was_done),
-        cmocka_unit_test(test_revisions_over_all_keys),
-        cmocka_unit_test(test_random_histories),
+        cmocka_unit_test(test_one_after_the_other),     cmocka_unit_test(test_at_the_same_time),
+        cmocka_unit_test(test_unknown_outcomes),        cmocka_unit_test(test_what_says_that_nothing_was_done),
+        cmocka_unit_test(test_revisions_over_all_keys), cmocka_unit_test(test_random_histories),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

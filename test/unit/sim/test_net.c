@@ -1,10 +1,10 @@
 /* The simulated network: streams are ordered and lossless, whatever the cuts; partitions hold back, crashes reset. */
 #include "sim/sim_net.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #include "base/mem.h"
 
@@ -107,8 +107,7 @@ static void tear_down(void)
 static void run_for(time_ns duration)
 {
     time_ns until = world.now + duration;
-    while (sim_world_step(&world, until)) {
-    }
+    while (sim_world_step(&world, until)) {}
 }
 
 static void connect_client(void)

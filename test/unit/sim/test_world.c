@@ -1,9 +1,9 @@
 /* Simulated time: order, cancelling, pauses, and that a seed gives one trace. */
 #include "sim/sim_loop.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
 
 #define EVENT_COUNT 500
 
@@ -25,7 +25,8 @@ static void prepare(unsigned process)
 {
     ran_count = 0;
     for (unsigned i = 0; i < EVENT_COUNT; i++) {
-        items[i] = (struct item){.event = {.run = record, .kind = SIM_EVENT_OTHER, .process = (uint16_t)process}, .number = i};
+        items[i] =
+            (struct item){.event = {.run = record, .kind = SIM_EVENT_OTHER, .process = (uint16_t)process}, .number = i};
     }
 }
 
@@ -61,8 +62,7 @@ static void test_events_run_in_order_of_time_then_of_scheduling(void **state)
         for (unsigned i = 0; i < EVENT_COUNT; i++) {
             if (at[i] >= 0) expected++;
         }
-        while (sim_world_step(&world, 1000)) {
-        }
+        while (sim_world_step(&world, 1000)) {}
         assert_int_equal(ran_count, expected);
         for (unsigned i = 1; i < ran_count; i++) {
             unsigned a = ran[i - 1], b = ran[i];
@@ -85,8 +85,7 @@ static void test_a_paused_node_stands_still_and_others_go_on(void **state)
     assert_true(sim_world_step(&world, 50));
     assert_int_equal(ran[0], 3);
     assert_false(sim_world_step(&world, 50));
-    while (sim_world_step(&world, 100)) {
-    }
+    while (sim_world_step(&world, 100)) {}
     assert_int_equal(ran_count, 4);
     for (unsigned i = 0; i < 3; i++) assert_int_equal(ran[1 + i], i); /* in the order they had */
     sim_world_free(&world);
@@ -127,8 +126,7 @@ static void test_a_timer_fires_once_by_the_nodes_own_clock(void **state)
         loop_set_timer(&loop.loop, start + 5 * TIME_NS_PER_S);
         timer_deadline = start + 3 * TIME_NS_PER_S;
         loop_set_timer(&loop.loop, timer_deadline); /* replaces the first */
-        while (sim_world_step(&world, 10 * TIME_NS_PER_S)) {
-        }
+        while (sim_world_step(&world, 10 * TIME_NS_PER_S)) {}
         assert_int_equal(timer_count, 1);
         assert_true(turn_count >= 1 && turn_count <= 2); /* of attaching, and of the timer */
         /* Its clock differs from the world's by its drift and no more. */
@@ -152,8 +150,7 @@ static uint64_t trace_of(uint64_t seed, time_ns shift)
     sim_world_init(&world, seed);
     prepare(SIM_NO_PROCESS);
     for (unsigned i = 0; i < EVENT_COUNT; i++) sim_world_schedule(&world, &items[i].event, (time_ns)i + shift);
-    while (sim_world_step(&world, 1000)) {
-    }
+    while (sim_world_step(&world, 1000)) {}
     uint64_t hash = world.trace_hash;
     sim_world_free(&world);
     return hash;

@@ -130,10 +130,10 @@ static void senseless_payloads_are_damage(void **state)
         size_t size;
         enum error expected;
     } members[] = {
-        {"\1\1a\1\0h\1\0", 8, ERR_OK},          {"\0", 1, ERR_DAMAGED},
-        {"\10\1a\1\0h\1\0", 8, ERR_DAMAGED},    {"\1\1a\1\0h\1\0", 7, ERR_DAMAGED},
-        {"\1\1a\2\0h\0\1\0", 9, ERR_DAMAGED},   {"\1\100a\1\0h\1\0", 8, ERR_DAMAGED},
-        {"\1\0\1\0h\1\0", 7, ERR_DAMAGED},      {"\1\1a\1\0h\1\0x", 9, ERR_DAMAGED},
+        {"\1\1a\1\0h\1\0", 8, ERR_OK},        {"\0", 1, ERR_DAMAGED},
+        {"\10\1a\1\0h\1\0", 8, ERR_DAMAGED},  {"\1\1a\1\0h\1\0", 7, ERR_DAMAGED},
+        {"\1\1a\2\0h\0\1\0", 9, ERR_DAMAGED}, {"\1\100a\1\0h\1\0", 8, ERR_DAMAGED},
+        {"\1\0\1\0h\1\0", 7, ERR_DAMAGED},    {"\1\1a\1\0h\1\0x", 9, ERR_DAMAGED},
         {"\2\1a\1\0h\1\0", 8, ERR_DAMAGED},
     };
     for (size_t i = 0; i < ARRAY_COUNT(members); i++) {

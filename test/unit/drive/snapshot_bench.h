@@ -9,11 +9,12 @@
 
 #include "drive/snapshot_handler.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "base/check.h"
 #include "base/crc32c.h"

@@ -4,10 +4,11 @@
  */
 #include "log_bench.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #define KIB 1024u
 

@@ -2,10 +2,11 @@
    every operation are in test_log_faults.c. */
 #include "log_bench.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "base/crc32c.h"
 #include "base/mem.h"

@@ -1,10 +1,11 @@
 /* The raft state's file: what was reported as saved is there, whatever happens. */
 #include "drive/state_file.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "base/mem.h"
 #include "disk_rig.h"

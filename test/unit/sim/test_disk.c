@@ -1,10 +1,11 @@
 /* The simulated disk: what a loss of power may leave, and what it never may. */
 #include "sim/sim_disk.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "base/mem.h"
 

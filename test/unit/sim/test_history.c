@@ -1,11 +1,12 @@
 /* The checker of histories, with histories that are known to be right and wrong. */
 #include "sim/sim_history.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/mem.h"
 #include "base/random.h"

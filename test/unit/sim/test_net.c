@@ -1,10 +1,11 @@
 /* The simulated network: streams are ordered and lossless, whatever the cuts; partitions hold back, crashes reset. */
 #include "sim/sim_net.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "base/mem.h"
 

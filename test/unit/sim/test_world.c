@@ -1,9 +1,10 @@
 /* Simulated time: order, cancelling, pauses, and that a seed gives one trace. */
 #include "sim/sim_loop.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
+#include <cmocka.h>
 
 #define EVENT_COUNT 500
 

@@ -267,6 +267,12 @@ class Node:
             self.process.kill()
             self.process.wait()
 
+    def assert_clean(self):
+        """That no sanitizer had anything to say; most only write it down, and a killed node has no exit code of its own."""
+        marks = ("Sanitizer:", "runtime error:")
+        found = [line for line in self.log().splitlines() if any(mark in line for mark in marks)]
+        assert not found, f"{self.name}: {found[:5]}\n{self.log()[-20000:]}"
+
     def wipe(self):
         assert not self.running()
         shutil.rmtree(self.data)
@@ -391,10 +397,14 @@ class Cluster:
         _everything.remove(self)
         for node in self.nodes:
             node.end()
-        if KEEP:
-            print(f"data and logs are in {self.directory}", flush=True)
-        else:
-            shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            for node in self.nodes:
+                node.assert_clean()
+        finally:
+            if KEEP:
+                print(f"data and logs are in {self.directory}", flush=True)
+            else:
+                shutil.rmtree(self.directory, ignore_errors=True)
 
     def tails(self):
         return "\n".join(node.tail() for node in self.nodes)

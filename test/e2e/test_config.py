@@ -1,5 +1,6 @@
 """Bad configuration, bad files, bad neighbours: everything is refused with the reason, and nothing is harmed."""
 
+import contextlib
 import json
 import os
 import random
@@ -540,6 +541,13 @@ class WrongPeersTest(e2e.TestCase):
     def connect(self):
         return socket.create_connection((self.target.rpc_host, self.target.rpc_port), e2e.WAIT_S)
 
+    def connect_or_be_refused(self):
+        """None: there are too many strangers already, which the node may say before our side knows that it is connected."""
+        try:
+            return self.connect()
+        except ConnectionResetError:
+            return None
+
     def receive(self, stream, count):
         data = b""
         while len(data) < count or len(data) < 16 + struct.unpack_from("<I", data.ljust(4, b"\xff"))[0]:
@@ -627,10 +635,11 @@ class WrongPeersTest(e2e.TestCase):
     def test_truncated_frames(self):
         good = self.other()
         for size in range(len(good)):
-            with self.connect() as stream:
-                stream.sendall(good[:size])
+            if (stream := self.connect_or_be_refused()) is not None:
+                with stream, contextlib.suppress(ConnectionError):
+                    stream.sendall(good[:size])
         # Those who never send the rest are cut off, however slowly they go on.
-        silent = [self.connect() for _ in range(5)]
+        silent = [e2e.wait_until(self.connect_or_be_refused, "room") for _ in range(5)]
         for i, stream in enumerate(silent):
             self.addCleanup(stream.close)
             stream.sendall(good[: i * 10])
@@ -641,9 +650,10 @@ class WrongPeersTest(e2e.TestCase):
         """However many connect and dribble, a member that comes back gets in."""
         streams = []
         for _ in range(40):
-            stream = self.connect()
-            self.addCleanup(stream.close)
-            streams.append(stream)
+            if (stream := self.connect_or_be_refused()) is not None:
+                self.addCleanup(stream.close)
+                streams.append(stream)
+        self.assertGreater(len(streams), 5)
         frame = self.other()
         ended = set()
         for at in range(len(frame) - 1):

@@ -38,6 +38,7 @@ class Pods:
                 flags=["--election-timeout=700", "--heartbeat=100", f"--cluster-config-path={place}/podinfo", "--join-mode=k8s"],
             )
             self.nodes.append(node)
+            test.addCleanup(node.assert_clean)
             test.addCleanup(node.end)
             test.addCleanup(test._show_logs, node_logs(node))
             self.lay(i, size)

@@ -13,7 +13,7 @@ import time
 
 import cluster as e2e
 
-KEYS = int(os.environ.get("CORACLE_TEST_KEYS", 30_000 if e2e.QUICK else 1_000_000))
+KEYS = int(os.environ.get("CORACLE_TEST_KEYS", 30_000 if e2e.QUICK or e2e.SANITIZED else 1_000_000))
 OVERWRITES = 10
 KEY_BYTES, VALUE_BYTES = 16, 64
 MIB = 1024 * 1024

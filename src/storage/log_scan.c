@@ -607,6 +607,11 @@ void log_scan_finish(struct log_scan *scan, uint64_t expected_last_segment, stru
             scan->torn = true;
         }
     }
+    if (uncertain && scan->debt.stated && note_begin(scan, scan->good_segment_number, 0) != NULL) {
+        buffer_append_format(&scan->text, "entries up to %llu%s are owed since an earlier damage",
+                             (unsigned long long)known.index, extent_known ? "" : " or more");
+        note_end(scan);
+    }
     bool beside = scan->proof.branch != LOG_BRANCH_PROVEN;
     if (beside && note_begin(scan, scan->last_segment_number, scan->last_end_block * LOG_BLOCK_BYTES) != NULL) {
         buffer_append_format(&scan->text, "the log ends with entry %llu and %s the snapshot's entry %llu",

@@ -26,8 +26,8 @@ MAY_INCLUDE = {
 PURE = ["raft", "store", "storage", "replica", "wire", "api"]
 
 # The simulator's checkers compare what the cluster did with what it should have done, and for that may
-# read every pure header. They are the files sim/check*.[ch].
-SIM_CHECKER = re.compile(r"^check")
+# read every pure header. They are the files sim/sim_check*.[ch].
+SIM_CHECKER = re.compile(r"^sim_check")
 
 # Headers from outside the repo. Those of the pure folders are the freestanding ones, string.h for mem*
 # and str*, and inttypes.h for its format macros.

@@ -67,8 +67,8 @@ class Checker(unittest.TestCase):
         ("sim/disk.c", '#include "port/disk.h"', True),
         ("sim/disk.c", '#include "raft/raft.h"', False),
         ("sim/disk.c", '#include "os/os_disk.h"', False),
-        ("sim/check_log.c", '#include "raft/raft.h"', True),
-        ("sim/check_log.c", '#include "os/os_disk.h"', False),
+        ("sim/sim_check_log.c", '#include "raft/raft.h"', True),
+        ("sim/sim_check_log.c", '#include "os/os_disk.h"', False),
         ("src/extra/a.c", '#include "base/error.h"', False),
     ]
 

@@ -25,8 +25,12 @@ def linked_objects(text):
     return {match.groups() for match in MEMBER.finditer(text)}
 
 
+# Of shared folders, but used by a command and not by a node: `coracle debug` prints files with it.
+COMMANDS_ONLY = {("storage", "storage_debug_print.c.o")}
+
+
 def shared_objects(text):
-    return {(folder, name) for folder, name in linked_objects(text) if folder in SHARED}
+    return {(folder, name) for folder, name in linked_objects(text) if folder in SHARED} - COMMANDS_ONLY
 
 
 def runs_replicas(path):

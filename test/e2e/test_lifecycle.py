@@ -521,10 +521,21 @@ class CommandsTest(e2e.TestCase):
             for path in node.data.glob(pattern):
                 self.assertNotEqual(self.run_ok("debug", kind, path), "")
 
-        # A restored node is another cluster with the same contents.
-        data = place / "restored"
+        # A restored node is another cluster with the same contents, and takes new ones, also under the name that it had.
+        for name in ("restored", "node-1"):
+            self.restore(node, backup, name, place / f"as-{name}")
+
+        garbled = bytearray(backup.read_bytes())
+        garbled[len(garbled) // 2] ^= 1
+        backup.write_bytes(garbled)
+        result = self.run_failing(1, "backup", backup, "--check")
+        self.assertIn(str(backup), result.stderr)
+        self.run_failing(1, "restore", backup, "--id=another", f"--data-dir={place}/another")
+        self.assertFalse((place / "another" / "state").exists())
+
+    def restore(self, node, backup, name, data):
         ports = e2e.free_ports(2)
-        flags = ["--id=restored", f"--data-dir={data}", f"--api-port={ports[0]}", f"--rpc-port={ports[1]}"]
+        flags = [f"--id={name}", f"--data-dir={data}", f"--api-port={ports[0]}", f"--rpc-port={ports[1]}"]
         self.run_ok("restore", backup, *flags)
         self.run_failing(1, "restore", backup, *flags)
         other = self.cluster(1)
@@ -537,14 +548,6 @@ class CommandsTest(e2e.TestCase):
         with restored.client() as client:
             for i in range(50):
                 self.assertEqual(client.get(f"key-{i}").status, 200)
-
-        garbled = bytearray(backup.read_bytes())
-        garbled[len(garbled) // 2] ^= 1
-        backup.write_bytes(garbled)
-        result = self.run_failing(1, "backup", backup, "--check")
-        self.assertIn(str(backup), result.stderr)
-        self.run_failing(1, "restore", backup, "--id=another", f"--data-dir={place}/another")
-        self.assertFalse((place / "another" / "state").exists())
 
 
 if __name__ == "__main__":

@@ -393,7 +393,9 @@ static void adopt_cluster(struct drive *drive, uint64_t cluster_id, bool wiped)
         log_warn(drive->ports.logger, "this node's disk was wiped: it takes part again once it caught up",
                  "cluster_id=%016llx", (unsigned long long)cluster_id);
     } else {
-        log_info(drive->ports.logger, "founded the cluster", "cluster_id=%016llx", (unsigned long long)cluster_id);
+        const char *event =
+            drive->config.force_start ? "takes part at once, as the operator forced" : "founded the cluster";
+        log_info(drive->ports.logger, event, "cluster_id=%016llx", (unsigned long long)cluster_id);
     }
     run(drive);
     if (drive->failed) return;

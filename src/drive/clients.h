@@ -5,7 +5,7 @@
  * order. Answers gather until clients_flush, one write for a connection and turn. A slow reader is paused, a slow sender is
  * ended with 408, an idle connection is closed. Memory is bounded: for each connection by the parser's limits and
  * CLIENTS_QUEUE_BYTES_MAX, and for all together by config.connection_memory_max, above which the connection that asks for more
- * is ended; above connections_max new ones are refused with 503.
+ * is ended; above connections_max new ones are reset.
  */
 #ifndef CORACLE_DRIVE_CLIENTS_H
 #define CORACLE_DRIVE_CLIENTS_H

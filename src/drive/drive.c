@@ -119,10 +119,22 @@ static void on_failed(void *user, const char *text)
 
 /* ---- stepping ---- */
 
+/* Warns of what took so long that leadership is at risk, and names it; not more often than it helps. */
+static void warn_if_slow(struct drive *drive, const char *event, const char *what, time_ns duration)
+{
+    time_ns now = now_of(drive);
+    if (duration < drive->config.election_timeout / 4 || now < drive->slow_warned + SLOW_WARNING_INTERVAL) return;
+    drive->slow_warned = now;
+    log_warn(drive->ports.logger, event, "what=\"%s\" ms=%lld", what, (long long)(duration / TIME_NS_PER_MS));
+}
+
 static void step(struct drive *drive, struct replica_event *event)
 {
     event->now = now_of(drive);
+    time_ns began = loop_wall_clock(drive->ports.loop); /* the loop's own time stands still during a turn */
     replica_step(drive->replica, event, &drive->effects);
+    time_ns duration = loop_wall_clock(drive->ports.loop) - began;
+    warn_if_slow(drive, "the CPU is slow or busy", "applying entries", duration);
     drive->stepped = true;
 }
 
@@ -144,15 +156,6 @@ static const struct clients_handler clients_handler = {.propose = on_propose, .r
 
 /* ---- disk ---- */
 
-static void warn_if_slow(struct drive *drive, const char *what, time_ns duration)
-{
-    time_ns now = now_of(drive);
-    if (duration < drive->config.election_timeout / 4 || now < drive->slow_warned + SLOW_WARNING_INTERVAL) return;
-    drive->slow_warned = now;
-    log_warn(drive->ports.logger, "the disk is slow", "what=\"%s\" ms=%lld advice=\"a slow disk delays every write\"",
-             what, (long long)(duration / TIME_NS_PER_MS));
-}
-
 static void continue_install(struct drive *drive);
 
 static void on_log_written(void *user, uint64_t number, uint64_t file_bytes)
@@ -160,7 +163,7 @@ static void on_log_written(void *user, uint64_t number, uint64_t file_bytes)
     struct drive *drive = user;
     time_ns duration = now_of(drive) - drive->write_began;
     api_histogram_add(&drive->host.log_sync, duration);
-    warn_if_slow(drive, "writing and syncing the log", duration);
+    warn_if_slow(drive, "the disk is slow", "writing and syncing the log", duration);
     drive->write_number = 0;
     if (drive->failed || drive->replica == NULL) return;
     struct replica_event event = {.type = REPLICA_LOG_WRITTEN, .number = number, .bytes = file_bytes};
@@ -190,7 +193,7 @@ static void on_state_saved(void *user, uint64_t number)
     struct drive *drive = user;
     time_ns duration = now_of(drive) - drive->save_began;
     api_histogram_add(&drive->host.state_sync, duration);
-    warn_if_slow(drive, "saving term and vote", duration);
+    warn_if_slow(drive, "the disk is slow", "saving term and vote", duration);
     if (drive->failed || drive->replica == NULL) return;
     drive->durable_term = drive->state.term;
     struct replica_event event = {.type = REPLICA_STATE_SAVED, .number = number};

@@ -35,7 +35,7 @@ static bool was_admitted(const struct session *session, uint64_t incarnation, ui
 {
     if (incarnation != session->incarnation) return incarnation < session->incarnation;
     if (sequence > session->highest) return false;
-    return sequence + SESSION_WINDOW <= session->highest || bit_is_set(session, sequence);
+    return session->highest - sequence >= SESSION_WINDOW || bit_is_set(session, sequence);
 }
 
 bool sessions_contains(const struct sessions *sessions, member_id member, uint64_t incarnation, uint64_t sequence)
@@ -103,6 +103,9 @@ enum error sessions_decode(struct sessions *sessions, struct bytes payload)
         session->highest = reader_u64(&reader);
         struct bytes window = reader_bytes(&reader, sizeof session->window);
         if (reader.failed || session->member == 0) return ERR_DAMAGED;
+        for (uint32_t j = 0; j < i; j++) {
+            if (sessions->slots[j].member == session->member) return ERR_DAMAGED;
+        }
         memcpy(session->window, window.data, window.size);
     }
     if (reader_left(&reader) != 0) return ERR_DAMAGED;

@@ -152,6 +152,14 @@ static uint64_t random_number(void)
     return number;
 }
 
+/* Whole seconds wouldn't do: a node made and restored within one would begin with an incarnation that it had before. */
+static uint64_t wall_clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 /* The raft state is last: with it, the node is there. */
 static enum error write_small_files(struct restore *restore, const struct snapshot_header *header)
 {
@@ -173,7 +181,7 @@ static enum error write_small_files(struct restore *restore, const struct snapsh
         .term = header->term,
         /* Above any that the snapshot remembers of this member (raft_state.h): else its first commands would be taken for
            repeats of old ones. */
-        .incarnation = (uint64_t)time(NULL) * 1000,
+        .incarnation = wall_clock_ms(),
     };
     snprintf(state.node_id, sizeof state.node_id, "%s", config_text(config, SETTING_NODE_ID));
 

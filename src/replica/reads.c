@@ -101,6 +101,8 @@ void reads_expire(struct replica *replica, struct replica_effects *effects)
     if (reads_deadline(replica) > replica->now) return;
     expire(replica, &replica->gathered, effects);
     expire(replica, &replica->in_round, effects);
+    /* Nobody waits for its answer any more; if that is lost, it must not hold up the next barrier. */
+    if (replica->in_round.count == 0) replica->round_active = false;
     expire(replica, &replica->waiting, effects);
 }
 

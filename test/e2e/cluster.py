@@ -531,9 +531,10 @@ class Network:
             name = line.split()[0]
             pid, _, _ = name.removeprefix("cor").partition("n")
             if name.startswith("cor") and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
-                run_ip("netns", "del", name, check=False)
                 for kind in "pc":
+                    run_ip("link", "del", f"{name}{kind}", check=False)
                     run_ip("link", "del", f"cor{pid}{kind}b", check=False)
+                run_ip("netns", "del", name, check=False)
 
     def _make(self):
         for kind, bridge in self.bridges.items():
@@ -587,6 +588,9 @@ class Network:
         self.closed = True
         _everything.remove(self)
         for i, name in enumerate(self.names):
+            # A namespace's cables go some time after it, and keep their names until then.
+            for kind in self.bridges:
+                run_ip("link", "del", self._port(kind, i), check=False)
             run_ip("netns", "del", name, check=False)
         for bridge in self.bridges.values():
             run_ip("link", "del", bridge, check=False)

@@ -334,8 +334,7 @@ static uint64_t ask(struct harness *harness, enum harness_kind kind, member_id i
     uint64_t number = ++harness->request_count;
     if (number >= harness->request_capacity) {
         harness->request_capacity = harness->request_capacity == 0 ? 1024 : harness->request_capacity * 2;
-        harness->requests =
-            mem_realloc(harness->requests, harness->request_capacity * sizeof harness->requests[0]);
+        harness->requests = mem_realloc(harness->requests, harness->request_capacity * sizeof harness->requests[0]);
     }
     harness->requests[number] = (struct harness_request){
         .kind = kind, .member = id, .key = key, .floor = harness->floor, .asked = harness->now};
@@ -401,10 +400,8 @@ static void drop_between(struct harness *harness, member_id a, member_id b)
 static void connect_side(struct harness *harness, struct harness_member *member, struct harness_member *peer)
 {
     member->links[peer->id] = true;
-    struct replica_event event = {.type = REPLICA_PEER_CONNECTED,
-                                  .peer = peer->id,
-                                  .incarnation = peer->incarnation,
-                                  .term = peer->disk.term};
+    struct replica_event event = {
+        .type = REPLICA_PEER_CONNECTED, .peer = peer->id, .incarnation = peer->incarnation, .term = peer->disk.term};
     harness_step(harness, member->id, &event);
 }
 
@@ -445,8 +442,7 @@ static void recover(struct harness *harness, struct harness_member *member)
     } else {
         member->replica->sessions.history_bytes_budget = harness->options.history_bytes_budget;
     }
-    struct raft_boot boot = {
-        .term = disk->term, .vote = disk->vote, .no_vote_before_term = disk->no_vote_before_term};
+    struct raft_boot boot = {.term = disk->term, .vote = disk->vote, .no_vote_before_term = disk->no_vote_before_term};
     replica_boot(member->replica, &boot);
     for (raft_index index = disk->snapshot_index + 1; index <= disk->last_index; index++) {
         replica_recover_entry(member->replica, entry_ref(harness_disk_entry(disk, index)));
@@ -649,8 +645,7 @@ bool harness_snapshot_slice(struct harness *harness, member_id id)
     member->snapshots_made++;
     raft_index keep_after = index > harness->options.log_tail ? index - harness->options.log_tail : 0;
     disk_rebase(disk, keep_after);
-    struct replica_event event = {
-        .type = REPLICA_SNAPSHOT_SAVED, .index = index, .first_index = disk->base_index + 1};
+    struct replica_event event = {.type = REPLICA_SNAPSHOT_SAVED, .index = index, .first_index = disk->base_index + 1};
     harness_step(harness, id, &event);
     return true;
 }
@@ -761,10 +756,8 @@ void harness_receive(struct harness *harness, const struct peer_message *message
     harness_step(harness, member->id, &event);
     if (message->type == PEER_SNAPSHOT && member->effects.snapshot_chunk) on_chunk(harness, member, message);
     if (message->type != PEER_SNAPSHOT_REPLY) return;
-    struct replica_event sent = {.type = REPLICA_SNAPSHOT_SENT,
-                                 .peer = message->from,
-                                 .index = message->index,
-                                 .rejected = message->rejected};
+    struct replica_event sent = {
+        .type = REPLICA_SNAPSHOT_SENT, .peer = message->from, .index = message->index, .rejected = message->rejected};
     harness_step(harness, member->id, &sent);
 }
 

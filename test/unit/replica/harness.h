@@ -118,8 +118,8 @@ struct harness_request {
     enum error error;
     store_revision revision;
     bool existed;
-    uint64_t value;      /* of a read: the request that wrote it; 0: no such key */
-    bool applied;        /* of a put: the model has it */
+    uint64_t value; /* of a read: the request that wrote it; 0: no such key */
+    bool applied;   /* of a put: the model has it */
     time_ns asked, answered;
 };
 

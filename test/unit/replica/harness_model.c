@@ -9,7 +9,7 @@
 #define GROW(array, count, capacity)                                                                                   \
     do {                                                                                                               \
         if ((count) == (capacity)) {                                                                                   \
-            (capacity) = (capacity) == 0 ? 64 : (capacity) * 2;                                                        \
+            (capacity) = (capacity) == 0 ? 64 : (capacity)*2;                                                          \
             (array) = mem_realloc((array), (capacity) * sizeof(array)[0]);                                             \
         }                                                                                                              \
     } while (0)

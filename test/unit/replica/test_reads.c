@@ -476,11 +476,21 @@ static void test_random_interleaving(void **state)
             member_id id = 1 + random_below(&random, 3);
             uint32_t key = (uint32_t)random_below(&random, 3);
             switch (random_below(&random, 8)) {
-            case 0: harness_put(harness, id, key); break;
-            case 1: harness_read(harness, id, key); break;
-            case 2: harness_complete_write(harness, id, true); break;
-            case 3: harness_flush(harness, id); break;
-            case 4: harness_complete_save(harness, id, true); break;
+            case 0:
+                harness_put(harness, id, key);
+                break;
+            case 1:
+                harness_read(harness, id, key);
+                break;
+            case 2:
+                harness_complete_write(harness, id, true);
+                break;
+            case 3:
+                harness_flush(harness, id);
+                break;
+            case 4:
+                harness_complete_save(harness, id, true);
+                break;
             default:
                 if (harness->network_count == 0) break;
                 struct harness_frame *frame = &harness->network[random_below(&random, harness->network_count)];

@@ -86,9 +86,9 @@ static void test_incarnations(void **state)
 static void test_window_edges(void **state)
 {
     (void)state;
-    static const uint64_t highest[] = {SESSION_WINDOW,     SESSION_WINDOW + 1,     2 * SESSION_WINDOW - 1,
-                                       2 * SESSION_WINDOW, 5 * SESSION_WINDOW + 7, 1ull << 40,
-                                       UINT64_MAX - 1,     UINT64_MAX};
+    static const uint64_t highest[] = {
+        SESSION_WINDOW,         SESSION_WINDOW + 1, 2 * SESSION_WINDOW - 1, 2 * SESSION_WINDOW,
+        5 * SESSION_WINDOW + 7, 1ull << 40,         UINT64_MAX - 1,         UINT64_MAX};
     for (size_t i = 0; i < ARRAY_COUNT(highest); i++) {
         struct sessions sessions = fresh();
         assert_true(admit(&sessions, 1, 1, highest[i]));
@@ -318,11 +318,16 @@ static void test_full_table_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_repeats),       cmocka_unit_test(test_out_of_order),
-        cmocka_unit_test(test_incarnations),  cmocka_unit_test(test_window_edges),
-        cmocka_unit_test(test_leaps),         cmocka_unit_test(test_random),
-        cmocka_unit_test(test_members_max),   cmocka_unit_test(test_encode_empty),
-        cmocka_unit_test(test_encode_decode), cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_repeats),
+        cmocka_unit_test(test_out_of_order),
+        cmocka_unit_test(test_incarnations),
+        cmocka_unit_test(test_window_edges),
+        cmocka_unit_test(test_leaps),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_members_max),
+        cmocka_unit_test(test_encode_empty),
+        cmocka_unit_test(test_encode_decode),
+        cmocka_unit_test(test_damage),
         cmocka_unit_test(test_full_table_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

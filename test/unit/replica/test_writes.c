@@ -530,10 +530,7 @@ static void test_answered_by_a_deposed_leader(void **state)
 static void test_deadlines_of_both_kinds(void **state)
 {
     (void)state;
-    struct harness_options options = {.count = 3,
-                                      .seed = 7,
-                                      .request_timeout = 4000 * MS,
-                                      .forward_timeout = 500 * MS};
+    struct harness_options options = {.count = 3, .seed = 7, .request_timeout = 4000 * MS, .forward_timeout = 500 * MS};
     struct harness *harness = harness_new(&options);
     member_id leader = harness_elect(harness), other = harness_follower(harness);
     harness_isolate(harness, leader);
@@ -616,8 +613,10 @@ static void test_too_much_unapplied(void **state)
     int refused = 0;
     for (int i = 0; i < 8; i++) {
         assert_true(done(harness, numbers[i]));
-        if (harness_request(harness, numbers[i])->error == ERR_TOO_MANY) refused++;
-        else assert_done(harness, numbers[i], ERR_OK);
+        if (harness_request(harness, numbers[i])->error == ERR_TOO_MANY)
+            refused++;
+        else
+            assert_done(harness, numbers[i], ERR_OK);
     }
     assert_in_range(refused, 2, 6);
     end(harness);
@@ -669,7 +668,7 @@ static void test_forwards_that_make_no_sense(void **state)
         struct entry *entry = command_put(bytes_of_string("key-01"), bytes_of_string("1"), 0);
         member_id origin = what == 0 ? third(leader, follower) : follower;
         command_set_identity(entry, origin, what == 1 ? incarnation + 1 : incarnation, what == 2 ? 8 : 7);
-        if (what == 3) entry_payload(entry)[0] = 77; /* a kind that nobody knows */
+        if (what == 3) entry_payload(entry)[0] = 77;            /* a kind that nobody knows */
         if (what == 4) put_u32(entry_payload(entry) + 4, 1000); /* the key is longer than the command */
         struct peer_message message = {.type = PEER_FORWARD,
                                        .from = follower,
@@ -750,10 +749,8 @@ static void test_strange_refusals(void **state)
 static void test_stuck_behind_a_window_of_others(void **state)
 {
     (void)state;
-    struct harness_options options = {.count = 3,
-                                      .seed = 7,
-                                      .request_timeout = 1000 * TIME_NS_PER_S,
-                                      .forward_timeout = 1000 * TIME_NS_PER_S};
+    struct harness_options options = {
+        .count = 3, .seed = 7, .request_timeout = 1000 * TIME_NS_PER_S, .forward_timeout = 1000 * TIME_NS_PER_S};
     struct harness *harness = harness_new(&options);
     member_id leader = harness_elect(harness), follower = harness_follower(harness);
     uint64_t first = harness_put(harness, follower, 0);

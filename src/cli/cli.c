@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/types.h"
+#include "node/settings.h"
 #include "os/huge_pages.h"
 
 struct command {
@@ -84,6 +85,20 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+static int fail_unknown(const char *name)
+{
+    const char *nearest = NULL;
+    unsigned nearest_distance = settings_slip_max(strlen(name)) + 1;
+    for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
+        unsigned distance = settings_distance(name, strlen(name), commands[i].name, strlen(commands[i].name));
+        if (distance >= nearest_distance) continue;
+        nearest = commands[i].name;
+        nearest_distance = distance;
+    }
+    if (nearest != NULL) return cli_fail(CLI_USAGE, "there is no command \"%s\"; did you mean \"%s\"?", name, nearest);
+    return cli_fail(CLI_USAGE, "there is no command \"%s\"; `coracle help` lists them", name);
+}
+
 static int version_command(int argument_count, char **arguments)
 {
     (void)argument_count;
@@ -102,7 +117,7 @@ static int help_command(int argument_count, char **arguments)
     }
     if (argument_count > 0 && command == NULL && strcmp(arguments[0], "--help") != 0 &&
         strcmp(arguments[0], "-h") != 0) {
-        return cli_fail(CLI_USAGE, "there is no command \"%s\"; `coracle help` lists them", arguments[0]);
+        return fail_unknown(arguments[0]);
     }
     puts("Usage: coracle COMMAND [arguments]\n\n"
          "Coracle keeps a few gigabytes of keys and values consistent across several machines.\n\n"
@@ -138,6 +153,6 @@ int cli_run(int argument_count, char **arguments)
     if (strncmp(first, "--", 2) == 0 || strcmp(first, "serve") == 0) os_prefer_huge_pages(arguments);
     if (strncmp(first, "--", 2) == 0) return serve_command(argument_count - 1, arguments + 1);
     const struct command *command = find_command(first);
-    if (command == NULL) return cli_fail(CLI_USAGE, "there is no command \"%s\"; `coracle help` lists them", first);
+    if (command == NULL) return fail_unknown(first);
     return command->run(argument_count - 2, arguments + 2);
 }

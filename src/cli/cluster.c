@@ -461,6 +461,10 @@ int cluster_command(int argument_count, char **arguments)
         if (strcmp(arguments[0], commands[i].name) == 0) return commands[i].run(argument_count - 1, arguments + 1);
     }
     bool help = argument_count > 0 && (strcmp(arguments[0], "--help") == 0 || strcmp(arguments[0], "-h") == 0);
+    if (argument_count > 0 && !help) {
+        return cli_fail(CLI_USAGE, "there is no command \"cluster %s\"; there are init, up, down, status",
+                        arguments[0]);
+    }
     fputs("Usage: coracle cluster init|up|down|status [flags]\n\n"
           "A cluster on this machine, for trying out and for tests.\n\n"
           "  init    make its directories and configuration\n"

@@ -95,7 +95,7 @@ int debug_command(int argument_count, char **arguments)
     enum options_outcome outcome = options_parse(&table, argument_count, arguments, positional, &count);
     if (outcome != OPTIONS_OK) return outcome == OPTIONS_HELP ? CLI_OK : CLI_USAGE;
     if (!kind_parse(positional[0], &options.kind)) {
-        return cli_fail(CLI_USAGE, "debug: is none of log, snapshot, state (\"%s\")", positional[0]);
+        return cli_fail(CLI_USAGE, "debug: \"%s\" is none of log, snapshot, state", positional[0]);
     }
     if (log_id != NULL) {
         char *end;

@@ -3,7 +3,9 @@
  */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/types.h"
 #include "cli/remote.h"
@@ -35,15 +37,16 @@ static bool read_stream(const char *path, struct buffer *out)
     char chunk[65536];
     size_t got;
     if (stream == NULL) {
-        perror(path);
+        cli_fail(CLI_FAILED, "%s: %s", path, strerror(errno));
         return false;
     }
     while (out->size <= VALUE_BYTES_MAX && (got = fread(chunk, 1, sizeof chunk, stream)) > 0) {
         buffer_append(out, chunk, got);
     }
+    int failure = errno;
     bool good = !ferror(stream) && out->size <= VALUE_BYTES_MAX;
     if (ferror(stream)) {
-        perror(path);
+        cli_fail(CLI_FAILED, "%s: %s", path, strerror(failure));
     } else if (!good) {
         cli_fail(CLI_FAILED, "%s is larger than %u bytes", path, VALUE_BYTES_MAX);
     }
@@ -56,6 +59,7 @@ static int put_value(const struct remote_options *options, struct bytes key, str
     struct buffer body = {0};
     struct remote_answer answer = {0};
     int exit_code = CLI_OK;
+    if (key.size == 0) return cli_fail(CLI_USAGE, "the key is empty");
     if (!client_kv_put_body(key, value, &body)) {
         buffer_free(&body);
         return cli_fail(CLI_USAGE, "the key is not UTF-8");

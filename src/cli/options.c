@@ -1,6 +1,7 @@
 #include "cli/options.h"
 
 #include "cli/cli.h"
+#include "node/settings.h"
 
 static const struct option_row *find_row(const struct option_table *table, const char *name, size_t size)
 {
@@ -8,6 +9,21 @@ static const struct option_row *find_row(const struct option_table *table, const
         if (strlen(table->rows[i].name) == size && memcmp(table->rows[i].name, name, size) == 0) return &table->rows[i];
     }
     return NULL;
+}
+
+/* The flag that was probably meant, or NULL. */
+static const char *nearest_flag(const struct option_table *table, const char *name, size_t size)
+{
+    const char *nearest = NULL;
+    unsigned nearest_distance = settings_slip_max(size) + 1;
+    for (size_t i = 0; i < table->row_count; i++) {
+        const char *flag = table->rows[i].name;
+        unsigned distance = settings_distance(name, size, flag, strlen(flag));
+        if (distance >= nearest_distance) continue;
+        nearest = flag;
+        nearest_distance = distance;
+    }
+    return nearest;
 }
 
 static bool parse_number(const char *text, bool with_unit, uint64_t *out)
@@ -70,7 +86,13 @@ static void read_flag(const struct option_table *table, int count, char **argume
     const char *value = equals != NULL ? equals + 1 : NULL;
     const struct option_row *row = find_row(table, name, size);
     if (row == NULL) {
-        buffer_append_format(problems, "--%.*s: there is no such flag; --help lists them\n", (int)size, name);
+        const char *nearest = nearest_flag(table, name, size);
+        buffer_append_format(problems, "--%.*s: there is no such flag; ", (int)size, name);
+        if (nearest != NULL) {
+            buffer_append_format(problems, "did you mean --%s?\n", nearest);
+        } else {
+            buffer_append_string(problems, "--help lists them\n");
+        }
         return;
     }
     if (row->kind == OPTION_SWITCH) {

@@ -170,7 +170,8 @@ static void print_failure(const struct remote_options *options, const char *code
 int remote_fail(const struct remote_options *options, const struct remote_answer *answer)
 {
     if (answer->error == ERR_NETWORK) {
-        print_failure(options, error_code(ERR_NETWORK), "no node could be reached", options->endpoints);
+        print_failure(options, error_code(ERR_NETWORK), "no node could be reached: is one running there?",
+                      options->endpoints);
         return CLI_FAILED;
     }
     if (answer->error != ERR_OK) {

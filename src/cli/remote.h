@@ -17,7 +17,7 @@ struct remote_options {
 #define REMOTE_ENDPOINTS_ROW(options)                                                                                  \
     {                                                                                                                  \
         .name = "endpoints", .kind = OPTION_TEXT, .value = &(options)->endpoints, .placeholder = "HOST:PORT,…",        \
-        .help = "Nodes to ask; the next one is tried when one is down."                                                \
+        .help = "Nodes to ask; the next one is tried when one is down. Without a port: 7777."                          \
     }
 #define REMOTE_TIMEOUT_ROW(options)                                                                                    \
     {                                                                                                                  \

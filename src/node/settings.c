@@ -59,7 +59,8 @@ const struct setting settings_table[SETTING_COUNT] = {
         "How often an idle leader shows that it is there; at most a third of the election timeout."},
     [SETTING_RPC_TIMEOUT] = {
         "rpc_timeout_in_millis", "rpc-timeout", NULL, NULL, SETTING_IS_MILLIS, "1000", 10, HOUR_MS, NULL,
-        "How long to wait for a connection to another node, and for its greeting."},
+        "How long to wait for a connection to another node and for its greeting; and how long it may be silent before the "
+        "connection is given up."},
     [SETTING_API_TIMEOUT] = {
         "api_timeout_in_millis", "api-timeout", NULL, NULL, SETTING_IS_MILLIS, "2000", 10, HOUR_MS, NULL,
         "A request that lasts longer is answered with 504."},
@@ -94,7 +95,7 @@ const struct setting settings_table[SETTING_COUNT] = {
     [SETTING_CONNECTION_MEMORY] = {
         "connection_memory_bytes", "connection-memory-bytes", NULL, NULL, SETTING_IS_BYTES, NULL, 4 * MIB,
         1024 * GIB, NULL,
-        "What all clients' connections together may hold in memory."},
+        "What all clients' connections together may hold in memory. Unless set, at most an eighth of the memory limit."},
     [SETTING_IDLE_TIMEOUT] = {
         "idle_timeout_in_millis", "idle-timeout", NULL, NULL, SETTING_IS_MILLIS, NULL, 100, 24 * HOUR_MS, NULL,
         "A client's connection without a request for this long is closed."},
@@ -160,6 +161,14 @@ unsigned settings_distance(const char *a, size_t a_size, const char *b, size_t b
     return rows[a_size % 3][b_size];
 }
 
+unsigned settings_slip_max(size_t size)
+{
+    /* Farther away than a third of its letters, a name is another word rather than a slip. */
+    size_t limit = size / 3 < 2 ? 2 : size / 3;
+    if (limit >= size) limit = size > 0 ? size - 1 : 0;
+    return (unsigned)limit;
+}
+
 struct nearest {
     const char *name;
     size_t size;
@@ -178,10 +187,7 @@ static void consider_as(struct nearest *nearest, const char *candidate, const ch
 
 static struct nearest nearest_to(const char *name, size_t size)
 {
-    /* Farther away than a third of its letters, a name is another word rather than a slip. */
-    size_t limit = size / 3 < 2 ? 2 : size / 3;
-    if (limit >= size) limit = size > 0 ? size - 1 : 0;
-    return (struct nearest){.name = name, .size = size, .best_distance = (unsigned)limit + 1};
+    return (struct nearest){.name = name, .size = size, .best_distance = settings_slip_max(size) + 1};
 }
 
 /* Writes the field's name the way a flag is written. */

@@ -1,6 +1,6 @@
 /*
  * settings.h - the table of settings: what each is called, what it may be, what it means. Inside of node/; config.h is
- * the door.
+ * the door, but for the distance of names, which the commands use too.
  */
 #ifndef CORACLE_NODE_SETTINGS_H
 #define CORACLE_NODE_SETTINGS_H
@@ -52,5 +52,8 @@ void settings_remedy(enum setting_id id, struct buffer *out);
 
 /* How many single-letter changes make `a` of `b`; at most 255. */
 unsigned settings_distance(const char *a, size_t a_size, const char *b, size_t b_size);
+
+/* The distance up to which a name of `size` bytes is a slip for another, rather than another word. */
+unsigned settings_slip_max(size_t size);
 
 #endif

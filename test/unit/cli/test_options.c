@@ -130,7 +130,7 @@ static void mistakes_are_named(void **state)
     } cases[] = {
         {"a --nope", "--nope: there is no such flag; --help lists them\n"},
         {"a --nope=3", "--nope: there is no such flag; --help lists them\n"},
-        {"a --tex=3", "--tex: there is no such flag; --help lists them\n"},
+        {"a --tex=3", "--tex: there is no such flag; did you mean --text?\n"},
         {"a --text", "--text: has no value; write --text=WORD\n"},
         {"a --number=0", "--number: is out of range (0); give 1 to 10\n"},
         {"a --number=11", "--number: is out of range (11); give 1 to 10\n"},

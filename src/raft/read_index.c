@@ -86,20 +86,22 @@ void read_index_on_reply(struct raft *raft, const struct peer_message *message, 
     if (message->from != raft->leader) return;
     for (uint32_t i = 0; i < raft->forwarded_count; i++) {
         if (raft->forwarded[i].context != message->context) continue;
-        struct pending_read read = raft->forwarded[i];
-        raft->forwarded[i] = raft->forwarded[--raft->forwarded_count];
-        if (!message->rejected) replication_take_commit(raft, message->commit);
-        if (read.context == READ_CONTEXT_RESOLVE) {
-            raft->resolve_asked = false;
-            if (!message->rejected) {
-                /* Index 0 stands for "none", and every leader has committed an entry of its own. */
-                raft->resolve_index = message->index;
-                read_index_resolve(raft, effects);
-            }
+        if (message->rejected) {
+            /* It leads no more in this term, so nobody does. To ask it again would go round and round. */
+            raft_become_follower(raft, raft->term, 0, effects);
             return;
         }
-        struct raft_read_result result = {
-            .context = read.context, .index = message->index, .error = message->rejected ? ERR_LEADER_CHANGED : ERR_OK};
+        struct pending_read read = raft->forwarded[i];
+        raft->forwarded[i] = raft->forwarded[--raft->forwarded_count];
+        replication_take_commit(raft, message->commit);
+        if (read.context == READ_CONTEXT_RESOLVE) {
+            raft->resolve_asked = false;
+            /* Index 0 stands for "none", and every leader has committed an entry of its own. */
+            raft->resolve_index = message->index;
+            read_index_resolve(raft, effects);
+            return;
+        }
+        struct raft_read_result result = {.context = read.context, .index = message->index};
         effects_add_read(effects, &result);
         return;
     }

@@ -105,9 +105,14 @@ static void tally_votes(struct raft *raft, struct raft_effects *effects)
     }
 }
 
+static bool may_campaign(const struct raft *raft)
+{
+    return !raft->uncertain && !raft->barred && raft->term + 1 >= raft->no_vote_before_term;
+}
+
 void election_campaign(struct raft *raft, bool transfer, struct raft_effects *effects)
 {
-    if (raft->uncertain || raft->term + 1 < raft->no_vote_before_term) return;
+    if (!may_campaign(raft)) return;
     read_index_fail_all(raft, effects);
     raft->role = RAFT_CANDIDATE;
     raft->leader = 0;
@@ -146,7 +151,7 @@ static void begin_prevote(struct raft *raft, struct raft_effects *effects)
 void election_tick(struct raft *raft, struct raft_effects *effects)
 {
     if (raft->role == RAFT_LEADER || raft->now < raft->election_deadline) return;
-    if (raft->uncertain || raft->installing || raft->term + 1 < raft->no_vote_before_term) {
+    if (!may_campaign(raft) || raft->installing) {
         if (raft->leader != 0) {
             raft_become_follower(raft, raft->term, 0, effects);
         }

@@ -441,6 +441,7 @@ void raft_step(struct raft *raft, const struct raft_event *event, struct raft_ef
         replication_transfer(raft, event->peer, effects);
         break;
     case RAFT_STEP_DOWN:
+        raft->barred = true;
         if (raft->role != RAFT_FOLLOWER) raft_become_follower(raft, raft->term, 0, effects);
         break;
     }

@@ -113,7 +113,8 @@ enum raft_event_type {
                             in flight is lost */
     RAFT_PEER_LOST,      /* peer; crashed: its connection was reset or ended without a goodbye */
     RAFT_TRANSFER,       /* peer (0: the best follower): hand leadership over */
-    RAFT_STEP_DOWN,      /* the host's state differs from the majority's, or it can't write */
+    RAFT_STEP_DOWN,      /* the host's state differs from the others': this member doesn't lead in this life any more;
+                            its votes and acknowledgements count as ever, for the log is whole */
 };
 
 struct raft_event {

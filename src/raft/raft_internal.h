@@ -100,6 +100,7 @@ struct raft {
     bool leader_crashed;  /* its connection was reset, or nobody leads yet: try quickly */
     uint32_t quick_tries;
     bool transfer_campaign;
+    bool barred; /* from leading, by RAFT_STEP_DOWN */
 
     /* Follower. */
     raft_index verified; /* equal to the current leader's log up to here */

@@ -2,11 +2,17 @@
  * divergence.c - members compare what they applied (DESIGN.md, 'Divergence').
  *
  * Heartbeats and their replies carry the sender's newest (index, apply hash). The leader compares each with its own hash at
- * that index. A follower that differs from a leader who has a majority on its side is told so, and stops serving. A leader that
- * differs from a majority which agrees with itself stops serving and steps down. Without a majority on either side, nobody can say
- * who is right: all members are told, and all stop serving.
+ * that index. A hash folds in all that came before, so a member that differed once differs from then on; that it agreed
+ * says nothing of later indexes.
+ *
+ *   - A follower that differs from a majority, the leader among it, is told so, and stops serving.
+ *   - A leader that differs from a majority which agrees with itself stops serving, and never leads again.
+ *   - When neither can be shown within PATIENCE, nobody can say who is right: all are told, and all stop serving.
  */
 #include "replica/replica_internal.h"
+
+/* Members that are up apply and report the same indexes many times within two election timeouts. */
+#define PATIENCE(replica) (2 * (replica)->config.raft.election_timeout)
 
 static uint32_t member_number(const struct replica *replica, member_id id)
 {
@@ -37,83 +43,145 @@ void divergence_stamp(struct replica *replica, struct replica_effects *effects)
 
 static void stop_serving(struct replica *replica, raft_index index, struct replica_effects *effects)
 {
-    if (!replica->diverged) {
-        log_error(replica->logger, "this member's state differs from the others'; it no longer serves",
-                  "index=%llu advice=\"stop it, set its data aside, and let it catch up from a snapshot\"",
-                  (unsigned long long)index);
-    }
+    if (replica->diverged) return;
+    log_error(replica->logger, "this member's state differs from the others'; it no longer serves",
+              "index=%llu advice=\"stop it, set its data aside, and let it catch up from a snapshot\"",
+              (unsigned long long)index);
     replica->diverged = true;
+    requests_stop(replica, ERR_CORRUPT, effects);
+    reads_stop(replica, ERR_CORRUPT, effects);
     struct raft_event event = {.type = RAFT_STEP_DOWN};
     replica_raft(replica, &event, effects);
 }
 
-static void tell(struct replica *replica, member_id to, raft_index index, struct replica_effects *effects)
+static void tell(struct replica *replica, uint32_t number, raft_index index, struct replica_effects *effects)
 {
-    struct peer_message message = {.type = PEER_DIVERGED, .from = replica->config.raft.self, .to = to, .index = index};
+    struct peer_message message = {.type = PEER_DIVERGED,
+                                   .from = replica->config.raft.self,
+                                   .to = replica->config.raft.members[number],
+                                   .index = index};
     raft_effects_add_message(&effects->raft, &message);
+    replica->peer_hashes[number].told = true;
 }
 
-/* The leader differs from at least one follower at `index`. */
-static void judge(struct replica *replica, raft_index index, struct replica_effects *effects)
+/* The leader and those that are known to agree with it at `index`. */
+static uint32_t count_agreeing(const struct replica *replica, raft_index index)
 {
-    uint32_t members = replica->config.raft.member_count, quorum = members / 2 + 1;
-    uint32_t agree = 1, reported = 1;
-    for (uint32_t i = 0; i < members; i++) {
-        if (replica->peer_hashes[i].index == 0) continue;
-        reported++;
-        agree += !replica->peer_hashes[i].differs;
+    uint32_t count = 1;
+    for (uint32_t i = 0; i < replica->config.raft.member_count; i++) {
+        const struct peer_hash *peer = &replica->peer_hashes[i];
+        count += peer->agreed >= index && (peer->differs_since == 0 || peer->differs_since > peer->agreed);
     }
-    if (agree >= quorum) {
-        for (uint32_t i = 0; i < members; i++) {
-            if (!replica->peer_hashes[i].differs) continue;
-            log_error(replica->logger, "a member's state differs from the majority's", "member=%016llx index=%llu",
-                      (unsigned long long)replica->config.raft.members[i], (unsigned long long)index);
-            tell(replica, replica->config.raft.members[i], index, effects);
-        }
-        return;
+    return count;
+}
+
+static bool reported(const struct peer_hash *peer, const struct hash_point *point)
+{
+    for (uint32_t i = 0; i < PEER_REPORTS_KEPT; i++) {
+        if (peer->reports[i].index == point->index && peer->reports[i].hash == point->hash) return true;
     }
-    /* Do the others agree among themselves, at one index? */
-    for (uint32_t i = 0; i < members; i++) {
-        uint32_t like = 0;
-        if (!replica->peer_hashes[i].differs) continue;
-        for (uint32_t j = 0; j < members; j++) {
-            like += replica->peer_hashes[j].differs && replica->peer_hashes[j].index == replica->peer_hashes[i].index &&
-                    replica->peer_hashes[j].hash == replica->peer_hashes[i].hash;
+    return false;
+}
+
+/* The members, the leader not among them, that reported what this one did, at one index; itself too. */
+static uint32_t count_alike(const struct replica *replica, const struct peer_hash *peer)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < PEER_REPORTS_KEPT; i++) {
+        if (peer->reports[i].index == 0) continue;
+        uint32_t count = 0;
+        for (uint32_t j = 0; j < replica->config.raft.member_count; j++) {
+            count += reported(&replica->peer_hashes[j], &peer->reports[i]);
         }
-        if (like >= quorum) {
-            stop_serving(replica, index, effects);
-            return;
-        }
+        if (count > most) most = count;
     }
-    if (reported < members) return; /* wait for the rest */
-    bool same_index = true;
-    for (uint32_t i = 0; i < members; i++) {
-        if (replica->config.raft.members[i] == replica->config.raft.self) continue;
-        same_index = same_index && replica->peer_hashes[i].index == index;
+    return most;
+}
+
+static void tell_minority(struct replica *replica, uint32_t quorum, struct replica_effects *effects)
+{
+    for (uint32_t i = 0; i < replica->config.raft.member_count; i++) {
+        const struct peer_hash *peer = &replica->peer_hashes[i];
+        if (peer->differs_since == 0 || peer->told || count_agreeing(replica, peer->differs_since) < quorum) continue;
+        log_error(replica->logger, "a member's state differs from the majority's", "member=%016llx index=%llu",
+                  (unsigned long long)replica->config.raft.members[i], (unsigned long long)peer->differs_since);
+        tell(replica, i, peer->differs_since, effects);
     }
-    if (!same_index) return; /* reports of different indexes can't be compared with one another */
-    for (uint32_t i = 0; i < members; i++) {
-        if (replica->config.raft.members[i] != replica->config.raft.self) {
-            tell(replica, replica->config.raft.members[i], index, effects);
-        }
+}
+
+/* The oldest difference that nobody could place yet; 0: there is none. */
+static raft_index open_question(const struct replica *replica)
+{
+    raft_index oldest = 0;
+    for (uint32_t i = 0; i < replica->config.raft.member_count; i++) {
+        const struct peer_hash *peer = &replica->peer_hashes[i];
+        if (peer->differs_since == 0 || peer->told) continue;
+        if (oldest == 0 || peer->differs_since < oldest) oldest = peer->differs_since;
+    }
+    return oldest;
+}
+
+static void tell_all(struct replica *replica, raft_index index, struct replica_effects *effects)
+{
+    log_error(replica->logger, "members' states differ, and no majority agrees: none of them serves", "index=%llu",
+              (unsigned long long)index);
+    for (uint32_t i = 0; i < replica->config.raft.member_count; i++) {
+        if (replica->config.raft.members[i] != replica->config.raft.self) tell(replica, i, index, effects);
     }
     stop_serving(replica, index, effects);
 }
 
+static void judge(struct replica *replica, struct replica_effects *effects)
+{
+    uint32_t members = replica->config.raft.member_count, quorum = members / 2 + 1;
+    tell_minority(replica, quorum, effects);
+    raft_index index = open_question(replica);
+    if (index == 0) {
+        replica->undecided_since = 0;
+        return;
+    }
+    for (uint32_t i = 0; i < members; i++) {
+        if (replica->peer_hashes[i].differs_since == 0 || count_alike(replica, &replica->peer_hashes[i]) < quorum) {
+            continue;
+        }
+        stop_serving(replica, index, effects);
+        return;
+    }
+    if (replica->undecided_since == 0) replica->undecided_since = replica->now;
+    if (replica->now >= replica->undecided_since + PATIENCE(replica)) tell_all(replica, index, effects);
+}
+
 void divergence_compare(struct replica *replica, const struct peer_message *message, struct replica_effects *effects)
 {
-    if (message->hash_index == 0 || message->type != PEER_APPEND_REPLY) return;
+    struct raft_status status;
+    raft_status(replica->raft, &status);
     uint32_t number = member_number(replica, message->from);
-    if (number == MEMBERS_MAX) return;
+    if (status.role != RAFT_LEADER || message->hash_index == 0 || number == MEMBERS_MAX) return;
     const struct hash_point *own = &replica->hashes[message->hash_index % HASH_RING];
     if (own->index != message->hash_index) return; /* too long ago, or not applied here yet */
     struct peer_hash *peer = &replica->peer_hashes[number];
-    peer->index = message->hash_index;
-    peer->hash = message->apply_hash;
-    peer->differs = own->hash != message->apply_hash;
-    struct raft_status status;
-    raft_status(replica->raft, &status);
-    if (peer->differs && status.role == RAFT_LEADER) judge(replica, message->hash_index, effects);
+    if (own->hash == message->apply_hash) {
+        if (message->hash_index > peer->agreed) peer->agreed = message->hash_index;
+    } else {
+        if (peer->differs_since == 0 || message->hash_index < peer->differs_since) {
+            peer->differs_since = message->hash_index;
+        }
+        peer->reports[message->hash_index % PEER_REPORTS_KEPT] =
+            (struct hash_point){.index = message->hash_index, .hash = message->apply_hash};
+    }
+    judge(replica, effects);
+}
+
+void divergence_forget(struct replica *replica, member_id peer)
+{
+    uint32_t number = member_number(replica, peer);
+    if (number < MEMBERS_MAX) replica->peer_hashes[number] = (struct peer_hash){0};
+}
+
+void divergence_forget_all(struct replica *replica)
+{
+    memset(replica->peer_hashes, 0, sizeof replica->peer_hashes);
+    replica->undecided_since = 0;
 }
 
 void divergence_on_diverged(struct replica *replica, const struct peer_message *message,
@@ -121,6 +189,5 @@ void divergence_on_diverged(struct replica *replica, const struct peer_message *
 {
     struct raft_status status;
     raft_status(replica->raft, &status);
-    if (message->from != status.leader) return;
-    stop_serving(replica, message->index, effects);
+    if (message->from == status.leader) stop_serving(replica, message->index, effects);
 }

@@ -106,6 +106,14 @@ void reads_expire(struct replica *replica, struct replica_effects *effects)
     expire(replica, &replica->waiting, effects);
 }
 
+void reads_stop(struct replica *replica, enum error error, struct replica_effects *effects)
+{
+    fail_all(&replica->gathered, error, effects);
+    fail_all(&replica->in_round, error, effects);
+    fail_all(&replica->waiting, error, effects);
+    replica->round_active = false;
+}
+
 time_ns reads_deadline(const struct replica *replica)
 {
     /* The first of a list is nearly its oldest; a retried one may be answered late by the age of its neighbours. */

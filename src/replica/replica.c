@@ -221,6 +221,7 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
         pass_on(replica, RAFT_SNAPSHOT_SENT, event, effects);
         break;
     case REPLICA_PEER_CONNECTED:
+        divergence_forget(replica, event->peer);
         pass_on(replica, RAFT_PEER_CONNECTED, event, effects);
         break;
     case REPLICA_PEER_LOST:
@@ -237,14 +238,10 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
     reads_take_answers(replica, effects);
     struct raft_status status;
     raft_status(replica->raft, &status);
-    if (replica->diverged && status.role == RAFT_LEADER) {
-        struct raft_event step_down = {.type = RAFT_STEP_DOWN};
-        replica_raft(replica, &step_down, effects);
-    }
     if (status.leader != replica->last_leader) {
         if (status.leader != 0) replica->leader_changes++;
         replica->last_leader = status.leader;
-        memset(replica->peer_hashes, 0, sizeof replica->peer_hashes);
+        divergence_forget_all(replica);
     }
 }
 

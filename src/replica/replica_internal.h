@@ -50,11 +50,15 @@ struct hash_point {
     uint64_t hash;
 };
 
-/* What another member last said of its state. */
+/* Reports of a member that differs, by index, to be compared with those of others that do. */
+#define PEER_REPORTS_KEPT 32u
+
+/* What a leader knows of another member's state. */
 struct peer_hash {
-    raft_index index;
-    uint64_t hash;
-    bool differs;
+    raft_index agreed;        /* the newest index at which it agreed; 0: none yet */
+    raft_index differs_since; /* the oldest index at which it is known to differ; 0: it isn't */
+    struct hash_point reports[PEER_REPORTS_KEPT];
+    bool told; /* that it differs from the majority */
 };
 
 struct replica {
@@ -71,7 +75,7 @@ struct replica {
     uint64_t apply_hash;
     struct hash_point hashes[HASH_RING];
     struct peer_hash peer_hashes[MEMBERS_MAX];
-    member_id peer_hash_ids[MEMBERS_MAX];
+    time_ns undecided_since; /* a member differs, and nobody could say yet who is right; 0: none does */
     bool diverged;
     bool disk_full;
 
@@ -146,6 +150,8 @@ void requests_flush(struct replica *replica, struct replica_effects *effects);
 void requests_expire(struct replica *replica, struct replica_effects *effects);
 /* After a snapshot was installed: the outcome of what it covers isn't known. */
 void requests_after_install(struct replica *replica, struct replica_effects *effects);
+/* This member no longer serves: ends all that is under way. */
+void requests_stop(struct replica *replica, enum error error, struct replica_effects *effects);
 time_ns requests_deadline(const struct replica *replica);
 void requests_free(struct replica *replica);
 
@@ -157,6 +163,7 @@ void reads_take_answers(struct replica *replica, struct replica_effects *effects
 /* The applied index moved. */
 void reads_applied(struct replica *replica, struct replica_effects *effects);
 void reads_expire(struct replica *replica, struct replica_effects *effects);
+void reads_stop(struct replica *replica, enum error error, struct replica_effects *effects);
 time_ns reads_deadline(const struct replica *replica);
 void reads_free(struct replica *replica);
 
@@ -164,7 +171,12 @@ void reads_free(struct replica *replica);
 void divergence_note_applied(struct replica *replica);
 /* Adds this member's newest hash to what goes out. */
 void divergence_stamp(struct replica *replica, struct replica_effects *effects);
+/* An append reply: what another member applied. */
 void divergence_compare(struct replica *replica, const struct peer_message *message, struct replica_effects *effects);
+/* The member may have started anew, with another state. */
+void divergence_forget(struct replica *replica, member_id peer);
+/* Leadership changed. */
+void divergence_forget_all(struct replica *replica);
 void divergence_on_diverged(struct replica *replica, const struct peer_message *message,
                             struct replica_effects *effects);
 

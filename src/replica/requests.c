@@ -252,6 +252,14 @@ void requests_after_install(struct replica *replica, struct replica_effects *eff
     }
 }
 
+void requests_stop(struct replica *replica, enum error error, struct replica_effects *effects)
+{
+    for (uint64_t sequence = replica->oldest_sequence; sequence < replica->next_sequence; sequence++) {
+        struct pending_write *write = find(replica, sequence);
+        if (write != NULL) finish(replica, write, error, 0, false, effects);
+    }
+}
+
 time_ns requests_deadline(const struct replica *replica)
 {
     if (replica->write_count == 0) return TIME_NS_NEVER;

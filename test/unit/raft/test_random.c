@@ -26,6 +26,7 @@ struct run {
     struct random random;
     uint32_t faults;     /* per mille of operations that are faults */
     bool calm_elections; /* time passes in small steps, so that leaders live longer */
+    bool stepped_down[MEMBERS_MAX + 1];
     uint32_t proposed;
 };
 
@@ -173,7 +174,9 @@ static void cause_fault(struct run *run)
     case 5:
         if (random_chance(&run->random, 100)) {
             struct raft_event event = {.type = RAFT_STEP_DOWN};
-            cluster_step(run->cluster, likely_leader(run), &event);
+            member_id member = likely_leader(run);
+            cluster_step(run->cluster, member, &event);
+            run->stepped_down[member] = true;
         }
         cluster_abandon_install(run->cluster, any_member(run));
         break;
@@ -256,6 +259,8 @@ static bool recovers(struct run *run, const char **problem)
         for (member_id b = 1; b <= count; b++) cluster->members[a].cuts[b] = false;
     }
     for (member_id id = 1; id <= count; id++) {
+        /* One that was told to step down leads again only in its next life. */
+        if (run->stepped_down[id] && cluster->members[id].raft != NULL) cluster_crash(cluster, id, true);
         if (cluster->members[id].raft == NULL) cluster_start(cluster, id);
     }
     for (member_id a = 1; a <= count; a++) {

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/mark.h"
+#include "base/mutant.h"
 #include "sim/sim_run.h"
 
 #define EXIT_USAGE 2
@@ -33,7 +35,8 @@
 
 struct options {
     uint64_t seeds, first, writes, seconds, nodes;
-    bool trace, once, quiet;
+    bool trace, once, quiet, marks;
+    enum mutant mutant;
 };
 
 static const char usage[] =
@@ -46,6 +49,8 @@ static const char usage[] =
     "  --quick       20 seeds of 5 seconds; the environment's CORACLE_TEST_QUICK does the same\n"
     "  --once        run each seed once, without comparing trace hashes\n"
     "  --trace       print everything that happens (use it with --seeds 1)\n"
+    "  --mutant NAME a bug to put in, of those in src/base/mutant.h (only in build/sim)\n"
+    "  --marks       print how often each of the marks in src/base/mark.h was reached\n"
     "  --quiet       print no progress\n";
 
 /* For the handler of a crash; formatted before the seed begins. */
@@ -96,6 +101,14 @@ static bool parse(int count, char **arguments, struct options *options)
             options->once = true;
         } else if (strcmp(name, "--quiet") == 0) {
             options->quiet = true;
+        } else if (strcmp(name, "--marks") == 0) {
+            options->marks = true;
+        } else if (strcmp(name, "--mutant") == 0) {
+            options->mutant = i + 1 < count ? mutant_find(arguments[++i]) : MUTANT_NONE;
+            if (options->mutant == MUTANT_NONE) {
+                fprintf(stderr, "--mutant needs the name of one that is built in\n");
+                return false;
+            }
         } else if (strcmp(name, "--seeds") == 0) {
             number = &options->seeds;
         } else if (strcmp(name, "--first") == 0) {
@@ -208,6 +221,7 @@ int main(int count, char **arguments)
     }
     signal(SIGABRT, crashed);
     signal(SIGSEGV, crashed);
+    mutant_switch_on(options.mutant);
     double start = now_seconds(), shown = start;
     for (uint64_t i = 0; i < options.seeds; i++) {
         uint64_t seed = options.first + i;
@@ -249,5 +263,8 @@ int main(int count, char **arguments)
         }
     }
     print_sum(&sum, &marks, options.seeds, now_seconds() - start);
+    for (unsigned i = 0; options.marks && mark_is_built() && i < MARK_COUNT; i++) {
+        printf("  %8" PRIu64 "  %s: %s\n", mark_count((enum mark)i), mark_name((enum mark)i), mark_text((enum mark)i));
+    }
     return 0;
 }

@@ -5,6 +5,8 @@
  * A follower's acknowledgement is cumulative: the smaller of what it verified against this leader's log and what is durable
  * there. So one acknowledgement a disk write is enough, and a late or repeated one does no harm.
  */
+#include "base/mark.h"
+#include "base/mutant.h"
 #include "raft/raft_internal.h"
 
 /* ---- leader: progress ---- */
@@ -227,6 +229,7 @@ static void check_quorum(struct raft *raft, struct raft_effects *effects)
     }
     raft->quorum_deadline = raft->now + raft->config.election_timeout;
     if (active >= quorum_of(raft)) return;
+    MARK(LEADER_LOST_QUORUM);
     log_warn(raft->logger, "lost touch with the quorum, stepping down", "term=%llu active=%u of=%u",
              (unsigned long long)raft->term, active, raft->config.member_count);
     raft_become_follower(raft, raft->term, 0, effects);
@@ -270,7 +273,8 @@ void replication_advance_commit(struct raft *raft)
     }
     raft_index index = match[quorum_of(raft) - 1];
     /* Only entries of the current term are committed by counting (dissertation §3.6.2). */
-    if (index <= raft->commit || raft_log_term(&raft->log, index) != raft->term) return;
+    bool own = raft_log_term(&raft->log, index) == raft->term || MUTANT(COMMIT_EARLIER_TERM);
+    if (index <= raft->commit || !own) return;
     /* A new leader's first commit tells followers what became of commands from before; they needn't wait for a heartbeat. */
     if (raft->commit < raft->term_first_index) raft->announce_commit = true;
     raft->commit = index;
@@ -397,6 +401,7 @@ static bool take_entries(struct raft *raft, raft_index previous, const struct pe
             }
             log_info(raft->logger, "cut a conflicting end of the log", "from_index=%llu last_index=%llu",
                      (unsigned long long)index, (unsigned long long)log->last_index);
+            MARK(FOLLOWER_CUT_CONFLICT);
             raft_log_truncate(log, index);
         }
         if (entry_term(entry) < raft_log_last_term(log)) return false;
@@ -410,6 +415,7 @@ static bool take_entries(struct raft *raft, raft_index previous, const struct pe
 /* Contract rule 2. */
 static raft_index acknowledged_index(const struct raft *raft)
 {
+    if (MUTANT(ACKNOWLEDGE_BEFORE_SYNC)) return raft->verified;
     return raft->verified < raft->log.durable_index ? raft->verified : raft->log.durable_index;
 }
 

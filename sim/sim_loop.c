@@ -29,7 +29,7 @@ static time_ns loop_operation_now(struct loop *loop)
 
 static time_ns loop_operation_wall_clock(struct loop *loop)
 {
-    return WALL_CLOCK_START + of(loop)->world->now;
+    return WALL_CLOCK_START + of(loop)->wall_offset + of(loop)->world->now;
 }
 
 static void loop_operation_set_timer(struct loop *port, time_ns deadline)
@@ -129,4 +129,10 @@ void sim_loop_detach(struct sim_loop *loop)
     sim_world_cancel(loop->world, &loop->turn);
     loop->handler = NULL;
     loop->offset += (time_ns)random_below(&loop->random, 1000) * TIME_NS_PER_MS;
+}
+
+void sim_loop_jump(struct sim_loop *loop, time_ns by)
+{
+    loop->wall_offset += by;
+    if (loop->wall_offset < -WALL_CLOCK_START) loop->wall_offset = -WALL_CLOCK_START;
 }

@@ -5,17 +5,11 @@
 #define DOWN_NS_MAX (3 * TIME_NS_PER_S)
 #define HEAL_NS_MAX (4 * TIME_NS_PER_S)
 #define PAUSE_NS_MAX (3 * TIME_NS_PER_S)
+#define JUMP_NS_MAX (3600 * TIME_NS_PER_S)
+#define JUMP_NS_FAR ((time_ns)20 * 365 * 86400 * TIME_NS_PER_S)
 #define STALL_NS_MAX (1500 * TIME_NS_PER_MS)
 /* Disk operations until the injected fault. */
 #define OPERATIONS_AHEAD_MAX 40
-
-const char *sim_fault_text(enum sim_fault fault)
-{
-#define SIM_FAULT_TEXT(name, text) text,
-    static const char *const texts[] = {SIM_FAULTS(SIM_FAULT_TEXT)};
-#undef SIM_FAULT_TEXT
-    return texts[fault];
-}
 
 static time_ns up_to(struct sim_nemesis *nemesis, time_ns limit)
 {
@@ -131,6 +125,11 @@ static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
         heal_later(nemesis);
         break;
     }
+    case SIM_FAULT_CLOCK_JUMP: {
+        time_ns by = up_to(nemesis, random_chance(random, 100) ? JUMP_NS_FAR : JUMP_NS_MAX);
+        sim_loop_jump(&node->loop, random_chance(random, 500) ? by : -by);
+        break;
+    }
     case SIM_FAULT_PAUSE:
         sim_world_pause(world, number, world->now + up_to(nemesis, PAUSE_NS_MAX));
         break;
@@ -184,8 +183,22 @@ static void disks_heal_event(struct sim_event *event)
     heal_disks(nemesis);
 }
 
+/* Whether a cluster of this size can have such a fault. */
+static bool is_possible(enum sim_fault fault, unsigned node_count)
+{
+    switch (fault) {
+    case SIM_FAULT_ISOLATE:
+    case SIM_FAULT_ONE_WAY:
+        return node_count >= 2;
+    case SIM_FAULT_BRIDGE:
+        return node_count >= 3;
+    default:
+        return true;
+    }
+}
+
 void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, struct sim_net *network,
-                      unsigned client_count)
+                      unsigned client_count, sim_fault_set allowed)
 {
     memset(nemesis, 0, sizeof *nemesis);
     nemesis->cluster = cluster;
@@ -198,7 +211,9 @@ void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, 
     struct random *random = &nemesis->random;
     sim_world_random(cluster->world, "nemesis", 0, random);
     for (unsigned fault = 0; fault < SIM_FAULT_COUNT; fault++) {
-        if (random_chance(random, 650)) nemesis->weights[fault] = 1u << random_below(random, 5);
+        unsigned weight = random_chance(random, 650) ? 1u << random_below(random, 5) : 0;
+        if (!sim_faults_have(allowed, (enum sim_fault)fault)) continue;
+        if (is_possible((enum sim_fault)fault, cluster->node_count)) nemesis->weights[fault] = weight;
     }
     static const time_ns intervals[] = {0, 200, 500, 1000, 2000, 4000};
     nemesis->interval = random_chance(random, 50)

@@ -255,7 +255,7 @@ void sim_run(const struct sim_run_options *options, struct sim_marks *marks, str
         endpoints[i].port = SIM_API_PORT;
     }
     sim_workload_init(&run->workload, &run->world, &run->network, &load, endpoints, options->node_count);
-    sim_nemesis_init(&run->nemesis, &run->cluster, &run->network, load.client_count);
+    sim_nemesis_init(&run->nemesis, &run->cluster, &run->network, load.client_count, options->faults);
 
     run_parts(run, options, report, &random);
 

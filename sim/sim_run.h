@@ -19,9 +19,10 @@
 struct sim_run_options {
     uint64_t seed;
     unsigned node_count;
-    time_ns duration;    /* of the first part, at most */
-    uint64_t writes_max; /* the first part ends when so many were acknowledged; 0: no limit */
-    FILE *trace;         /* NULL: none */
+    time_ns duration;     /* of the first part, at most */
+    uint64_t writes_max;  /* the first part ends when so many were acknowledged; 0: no limit */
+    sim_fault_set faults; /* the kinds that may come; SIM_FAULTS_ALL: what the seed draws */
+    FILE *trace;          /* NULL: none */
 };
 
 enum sim_run_outcome { SIM_RUN_CLEAN, SIM_RUN_WRONG, SIM_RUN_STUCK };

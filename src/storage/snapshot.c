@@ -140,7 +140,7 @@ void snapshot_reader_feed(struct snapshot_reader *reader, struct bytes bytes)
 static enum error fail(struct snapshot_reader *reader, enum error error, const char *what)
 {
     reader->error = error;
-    text_format(reader->damage, sizeof reader->damage, "at offset %llu: %s", (unsigned long long)reader->offset, what);
+    text_format(reader->damage, sizeof reader->damage, "%s", what);
     return error;
 }
 

@@ -70,6 +70,34 @@ enum error disk_outcome_take(struct disk_outcome *outcome, enum error error, con
     return error;
 }
 
+/* Not zero anywhere, so that no block looks untouched or cut; a length of it is beyond every limit. */
+#define UNREADABLE_FILL 0xDB
+
+enum error disk_read_around(struct disk *disk, struct disk_file *file, uint64_t offset, uint8_t *data, size_t size,
+                            size_t *got, struct disk_unreadable *unreadable)
+{
+    enum error error = disk_read(disk, file, offset, data, size, got);
+    if (error != ERR_IO) return error;
+    uint64_t file_bytes;
+    error = disk_size(disk, file, &file_bytes);
+    if (error != ERR_OK) return error;
+    if (size > file_bytes - offset) size = offset < file_bytes ? (size_t)(file_bytes - offset) : 0;
+    for (size_t at = 0; at < size; at += DISK_ALIGNMENT) {
+        size_t piece_got, piece = size - at < DISK_ALIGNMENT ? size - at : DISK_ALIGNMENT;
+        error = disk_read(disk, file, offset + at, data + at, DISK_ALIGNMENT, &piece_got);
+        if (error == ERR_OK && piece_got >= piece) continue;
+        if (error != ERR_OK && error != ERR_IO) return error;
+        if (unreadable->bytes == 0) {
+            unreadable->first_offset = offset + at;
+            disk_text_copy(unreadable->text, error != ERR_OK ? disk->error_text : "the read came back short");
+        }
+        unreadable->bytes += piece;
+        memset(data + at, UNREADABLE_FILL, piece);
+    }
+    *got = size;
+    return ERR_OK;
+}
+
 enum error disk_make_directory(struct disk *disk, const char *path)
 {
     if (disk_is_directory(disk, path)) return ERR_OK;

@@ -29,6 +29,22 @@ enum error disk_outcome_take(struct disk_outcome *outcome, enum error error, con
 void disk_text_copy(char *out, const char *text);
 void disk_text_format(char *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* What a read couldn't get from the device. */
+struct disk_unreadable {
+    uint64_t bytes; /* 0: everything was read */
+    uint64_t first_offset;
+    char text[DISK_TEXT_BYTES]; /* of the first failure */
+};
+
+/*
+ * Reads as disk_read does, and goes around what the device can't read: when a read fails with ERR_IO it is done again in
+ * pieces of DISK_ALIGNMENT, and each piece that fails is filled with bytes that no checksum in our formats takes for good,
+ * for an untouched block or for one that a crash cut. So a medium's error is damage of that piece and no more. Adds to *unreadable
+ * (the caller zeroes it). `offset`, `data` and `size` are aligned.
+ */
+enum error disk_read_around(struct disk *disk, struct disk_file *file, uint64_t offset, uint8_t *data, size_t size,
+                            size_t *got, struct disk_unreadable *unreadable);
+
 /* Makes the directory and its missing parents; a new one's entry in its parent is durable on return. */
 enum error disk_make_directory(struct disk *disk, const char *path);
 

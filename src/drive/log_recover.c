@@ -104,7 +104,24 @@ static void take_batches(struct recovery *recovery)
     }
 }
 
-/* Calls `slice` for each slice of the file. */
+static void scan_slice(struct recovery *recovery, struct found_file *found, uint64_t offset, const uint8_t *data,
+                       size_t size)
+{
+    (void)found;
+    (void)offset;
+    log_scan_feed(recovery->scan, data, size);
+    take_batches(recovery);
+}
+
+static void report_unreadable(const struct recovery *recovery, const char *path, const struct disk_unreadable *what)
+{
+    if (what->bytes == 0) return;
+    log_error(recovery->manager->config.logger, "a part of the log can't be read and counts as damaged",
+              "file=%s offset=%llu bytes=%llu cause=\"%s\"", path, (unsigned long long)what->first_offset,
+              (unsigned long long)what->bytes, what->text);
+}
+
+/* Calls `slice` for each slice of the file. What the device can't read comes as damaged blocks. */
 static enum error read_file(struct recovery *recovery, struct found_file *found,
                             void (*slice)(struct recovery *recovery, struct found_file *found, uint64_t offset,
                                           const uint8_t *data, size_t size))
@@ -113,32 +130,24 @@ static enum error read_file(struct recovery *recovery, struct found_file *found,
     char *path = log_segment_path(recovery->manager, found->number);
     struct disk_file *file;
     enum error error = disk_open(disk, path, DISK_READ | DISK_UNCACHED, &file);
-    mem_free(path);
-    if (error != ERR_OK) return disk_failed(recovery, error);
-    error = disk_size(disk, file, &found->size_bytes);
-    if (error == ERR_OK && slice == NULL) {
-        disk_close(disk, file);
-        return ERR_OK;
+    if (error != ERR_OK) {
+        mem_free(path);
+        return disk_failed(recovery, error);
     }
+    struct disk_unreadable unreadable = {0};
+    error = disk_size(disk, file, &found->size_bytes);
     uint64_t offset = 0;
-    while (error == ERR_OK && offset < found->size_bytes) {
+    while (error == ERR_OK && slice != NULL && offset < found->size_bytes) {
         size_t got;
-        error = disk_read(disk, file, offset, recovery->slice, RECOVER_SLICE_BYTES, &got);
+        error = disk_read_around(disk, file, offset, recovery->slice, RECOVER_SLICE_BYTES, &got, &unreadable);
         if (error != ERR_OK || got == 0) break;
         slice(recovery, found, offset, recovery->slice, got);
         offset += got;
     }
     disk_close(disk, file);
+    if (slice == scan_slice) report_unreadable(recovery, path, &unreadable);
+    mem_free(path);
     return disk_failed(recovery, error);
-}
-
-static void scan_slice(struct recovery *recovery, struct found_file *found, uint64_t offset, const uint8_t *data,
-                       size_t size)
-{
-    (void)found;
-    (void)offset;
-    log_scan_feed(recovery->scan, data, size);
-    take_batches(recovery);
 }
 
 static enum error scan_files(struct recovery *recovery)

@@ -29,9 +29,10 @@ enum error slot_file_load(struct slot_file *file, struct disk *disk, uint8_t *da
     *content = (struct bytes){0};
     struct disk_file *open;
     enum error error = disk_open(disk, file->path, DISK_READ | DISK_UNCACHED, &open);
+    struct disk_unreadable unreadable = {0};
     size_t got = 0;
     if (error == ERR_OK) {
-        error = disk_read(disk, open, 0, data, SLOT_COUNT * SLOT_BYTES, &got);
+        error = disk_read_around(disk, open, 0, data, SLOT_COUNT * SLOT_BYTES, &got, &unreadable);
         disk_close(disk, open);
     }
     if (error != ERR_OK) {
@@ -50,7 +51,8 @@ enum error slot_file_load(struct slot_file *file, struct disk *disk, uint8_t *da
         return ERR_DAMAGED;
     }
     if (error != ERR_OK) {
-        disk_text_format(text, "%s: %s", file->path, damage[0] != 0 ? damage : error_text(error));
+        disk_text_format(text, "%s: %s%s%.200s", file->path, damage[0] != 0 ? damage : error_text(error),
+                         unreadable.bytes > 0 ? "; " : "", unreadable.text);
         return error;
     }
     file->generation = chosen.generation;

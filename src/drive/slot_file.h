@@ -30,6 +30,7 @@ void slot_file_free(struct slot_file *file);
 /* Aligned memory for slot_file_load. */
 uint8_t *slot_file_buffer(void);
 /*
+ * A slot that the device can't read is a damaged one.
  * Reads the file past the page cache into `data` (slot_file_buffer) and notes which slot is good; *content is the bytes
  * read, for the decoder. ERR_NO_FILE: there is no such file. ERR_DAMAGED, ERR_BAD_VERSION, ERR_IO with text.
  */

@@ -217,13 +217,14 @@ static enum error load_file(struct snapshot_handler *handler, struct replica *re
     bool begun = false;
     uint64_t offset = 0;
 
+    struct disk_unreadable unreadable = {0};
     struct disk_file *file;
     enum error error = disk_open(disk, path, DISK_READ | DISK_UNCACHED, &file);
     if (error != ERR_OK) disk_text_copy(text, disk->error_text);
     if (error == ERR_OK) {
         size_t got = RECOVER_SLICE_BYTES;
         while (error == ERR_OK && got == RECOVER_SLICE_BYTES) {
-            error = disk_read(disk, file, offset, slice, RECOVER_SLICE_BYTES, &got);
+            error = disk_read_around(disk, file, offset, slice, RECOVER_SLICE_BYTES, &got, &unreadable);
             if (error != ERR_OK) {
                 disk_text_copy(text, disk->error_text);
                 break;
@@ -231,9 +232,14 @@ static enum error load_file(struct snapshot_handler *handler, struct replica *re
             offset += got;
             snapshot_reader_feed(reader, bytes_of(slice, got));
             error = load_chunks(replica, reader, &begun, expected, path, text);
+            if (error == ERR_DAMAGED && unreadable.bytes > 0) {
+                disk_text_format(text, "%s: offset %llu can't be read (%.200s)", path,
+                                 (unsigned long long)unreadable.first_offset, unreadable.text);
+            }
         }
         disk_close(disk, file);
     }
+    if (error == ERR_IO) error = ERR_DAMAGED; /* what can't be read is of no more use than what doesn't check */
     if (error == ERR_OK &&
         (!snapshot_reader_complete(reader) || (expected != NULL && offset != expected->size_bytes))) {
         disk_text_format(text, "%s: offset %llu: the file ends early", path, (unsigned long long)offset);

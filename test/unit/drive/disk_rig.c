@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -40,6 +41,7 @@ void rig_free(struct rig *rig)
     sim_disk_free(&rig->disk);
     sim_world_free(&rig->world);
     buffer_free(&rig->said);
+    mem_free(rig->bad_path);
 }
 
 bool rig_run_one(struct rig *rig)
@@ -161,4 +163,68 @@ void rig_remove(struct rig *rig, const char *path)
 {
     assert_int_equal(disk_remove(&rig->disk.disk, path), ERR_OK);
     sim_disk_sync_all(&rig->disk);
+}
+
+/* ---- what the device can't read ---- */
+
+static struct rig *rig_of(struct disk *disk)
+{
+    return (struct rig *)((char *)disk - offsetof(struct rig, disk.disk));
+}
+
+static enum error open_noting(struct disk *disk, const char *path, unsigned flags, struct disk_file **out)
+{
+    struct rig *rig = rig_of(disk);
+    enum error error = rig->real_operations->open(disk, path, flags, out);
+    for (size_t i = 0; error == ERR_OK && i < RIG_BAD_FILES && strcmp(path, rig->bad_path) == 0; i++) {
+        if (rig->bad_files[i] != NULL) continue;
+        rig->bad_files[i] = *out;
+        break;
+    }
+    return error;
+}
+
+static void close_noting(struct disk *disk, struct disk_file *file)
+{
+    struct rig *rig = rig_of(disk);
+    for (size_t i = 0; i < RIG_BAD_FILES; i++) {
+        if (rig->bad_files[i] == file) rig->bad_files[i] = NULL;
+    }
+    rig->real_operations->close(disk, file);
+}
+
+static enum error read_failing(struct disk *disk, struct disk_file *file, uint64_t offset, void *data, size_t size,
+                               size_t *got)
+{
+    struct rig *rig = rig_of(disk);
+    bool touches = offset < rig->bad_offset + rig->bad_bytes && offset + size > rig->bad_offset;
+    for (size_t i = 0; i < RIG_BAD_FILES && touches; i++) {
+        if (rig->bad_files[i] != file) continue;
+        snprintf(disk->error_text, sizeof disk->error_text, "read %s: Input/output error", rig->bad_path);
+        memset(data, 0, size); /* nobody may look at it */
+        return ERR_IO;
+    }
+    return rig->real_operations->read(disk, file, offset, data, size, got);
+}
+
+void rig_readable(struct rig *rig)
+{
+    if (rig->real_operations != NULL) rig->disk.disk.operations = rig->real_operations;
+    mem_free(rig->bad_path);
+    rig->bad_path = NULL;
+    memset(rig->bad_files, 0, sizeof rig->bad_files);
+}
+
+void rig_unreadable(struct rig *rig, const char *path, uint64_t offset, uint64_t size)
+{
+    rig_readable(rig);
+    rig->real_operations = rig->disk.disk.operations;
+    rig->operations = *rig->real_operations;
+    rig->operations.open = open_noting;
+    rig->operations.close = close_noting;
+    rig->operations.read = read_failing;
+    rig->bad_path = mem_copy_string(path);
+    rig->bad_offset = offset;
+    rig->bad_bytes = size;
+    rig->disk.disk.operations = &rig->operations;
 }

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "sim/sim_disk.h"
 
+#define RIG_BAD_FILES 8
+
 struct rig {
     struct sim_world world;
     struct sim_disk disk;
@@ -18,6 +20,12 @@ struct rig {
     uint64_t jobs_run;
     struct logger logger; /* keeps what is said, at level warn and above */
     struct buffer said;
+    /* Where reads fail (rig_unreadable). */
+    struct disk_operations operations; /* the simulated disk's, with open, close and read replaced */
+    const struct disk_operations *real_operations;
+    char *bad_path;
+    uint64_t bad_offset, bad_bytes;
+    struct disk_file *bad_files[RIG_BAD_FILES]; /* open ones of bad_path */
 };
 
 void rig_init(struct rig *rig, uint64_t seed);
@@ -46,5 +54,9 @@ void rig_read(struct rig *rig, const char *path, uint64_t offset, void *data, si
 void rig_write(struct rig *rig, const char *path, uint64_t offset, const void *data, size_t size);
 void rig_flip(struct rig *rig, const char *path, uint64_t offset, uint8_t mask);
 void rig_remove(struct rig *rig, const char *path);
+/* Reads that touch these bytes of the file fail with ERR_IO from now on, in files that are opened from now on. */
+void rig_unreadable(struct rig *rig, const char *path, uint64_t offset, uint64_t size);
+/* All reads work again. */
+void rig_readable(struct rig *rig);
 
 #endif

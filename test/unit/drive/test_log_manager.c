@@ -621,6 +621,43 @@ static void test_other_files(void **state)
     bench_free(&bench);
 }
 
+/* What the device can't read is damaged, wherever it lies; what it can read around that is taken. */
+static void test_what_cannot_be_read(void **state)
+{
+    (void)state;
+    for (uint64_t offset = 0; offset < batch_offset(10); offset += LOG_BATCH_ALIGNMENT) {
+        start(64 * KIB);
+        for (unsigned i = 0; i < 8; i++) bench_append(&bench, 1, 100);
+        rig_unreadable(&bench.rig, bench_segment(1), offset + 700, 1);
+        bench_restart(&bench, true);
+        assert_int_equal(bench_recover(&bench), ERR_OK);
+        assert_int_equal(bench.result.outcome, LOG_UNCERTAIN);
+        assert_true(rig_said(&bench.rig, bench_segment(1)));
+        assert_true(rig_said(&bench.rig, "Input/output error"));
+        raft_index good = offset < batch_offset(0) ? 8 : (offset - batch_offset(0)) / LOG_BATCH_ALIGNMENT;
+        assert_int_equal(bench.result.last_index, good < 8 ? good : 8);
+        if (good < 7) assert_int_equal(bench.result.known_last_index, 8);
+        assert_int_equal(bench.result.extent_known, good < 7);
+        bench.log = bench.found;
+        bench.next = bench.found;
+        bench_append(&bench, 1, 100);
+        log_manager_certain(bench.manager);
+        bench_append(&bench, 1, 100);
+        rig_readable(&bench.rig);
+        restart(LOG_CLEAN);
+        bench_free(&bench);
+    }
+    /* The metadata: one slot is enough. */
+    start(64 * KIB);
+    bench_append(&bench, 1, 100);
+    rig_unreadable(&bench.rig, LOG_METADATA, SLOT_BYTES, 1);
+    restart(LOG_CLEAN);
+    rig_unreadable(&bench.rig, LOG_METADATA, 0, 2 * SLOT_BYTES);
+    restart(LOG_CLEAN);
+    assert_true(rig_said(&bench.rig, "log metadata are lost"));
+    bench_free(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -642,6 +679,7 @@ int main(void)
         cmocka_unit_test(test_a_missing_segment),
         cmocka_unit_test(test_lost_metadata),
         cmocka_unit_test(test_other_files),
+        cmocka_unit_test(test_what_cannot_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

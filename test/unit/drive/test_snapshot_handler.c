@@ -243,6 +243,29 @@ static void test_a_damaged_snapshot(void **state)
     }
 }
 
+static void test_a_snapshot_that_cannot_be_read(void **state)
+{
+    (void)state;
+    for (uint64_t offset = 0; offset < 400 * KIB; offset += 50 * KIB + 1) {
+        start(&a, LEADER, offset);
+        make(&a, 5, 400 * KIB);
+        char path[64];
+        snprintf(path, sizeof path, "%s", current_path(&a));
+        rig_unreadable(&a.rig, path, offset, 1);
+        node_restart(&a, true);
+        assert_int_equal(recover(&a), ERR_DAMAGED);
+        assert_non_null(strstr(a.text, path));
+        assert_non_null(strstr(a.text, "Input/output error"));
+        char where[40];
+        snprintf(where, sizeof where, "offset %llu ", (unsigned long long)offset / 4096 * 4096);
+        assert_non_null(strstr(a.text, where));
+        assert_int_equal(a.replica.index, 0);
+        assert_int_equal(rig_count(&a.rig, DIRECTORY, ".damaged-1"), 1);
+        make(&a, 9, 1000);
+        node_free(&a);
+    }
+}
+
 static void test_a_short_snapshot(void **state)
 {
     (void)state;
@@ -327,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_a_crash_at_every_operation),
         cmocka_unit_test(test_a_failure_at_every_operation),
         cmocka_unit_test(test_a_damaged_snapshot),
+        cmocka_unit_test(test_a_snapshot_that_cannot_be_read),
         cmocka_unit_test(test_a_short_snapshot),
         cmocka_unit_test(test_damaged_metadata),
         cmocka_unit_test(test_damage_found_by_reading_back),

@@ -294,6 +294,33 @@ static void test_what_cannot_be_loaded(void **unused)
     tear_down();
 }
 
+static void test_what_cannot_be_read(void **unused)
+{
+    (void)unused;
+    struct raft_state state;
+    char text[512];
+    set_up(1);
+    assert_int_equal(save_now(1), ERR_OK);
+    for (uint64_t number = 2; number <= 5; number++) {
+        rig_unreadable(&rig, PATH, number % 2 * SLOT_BYTES + 77, 1);
+        restart(true);
+        assert_int_equal(load(), number - 1);
+        assert_true(rig_said(&rig, PATH));
+        save(number);
+        rig_run(&rig);
+        assert_int_equal(saved_number, number);
+    }
+    rig_unreadable(&rig, PATH, SLOT_BYTES - 1, 2);
+    restart(true);
+    assert_int_equal(state_file_load(file, &state, text), ERR_DAMAGED);
+    assert_non_null(strstr(text, PATH));
+    assert_non_null(strstr(text, "Input/output error"));
+    rig_readable(&rig);
+    restart(true);
+    assert_int_equal(load(), 5);
+    tear_down();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +329,7 @@ int main(void)
         cmocka_unit_test(test_a_failure_at_every_operation),
         cmocka_unit_test(test_a_damaged_slot),
         cmocka_unit_test(test_what_cannot_be_loaded),
+        cmocka_unit_test(test_what_cannot_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

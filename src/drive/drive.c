@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "drive/bootstrap.h"
 #include "drive/clients.h"
 #include "drive/peers.h"
@@ -279,6 +280,10 @@ static void continue_install(struct drive *drive)
 {
     if (drive->write_number != 0) return;
     drive->install_waits = false;
+    if (MUTANT(INSTALLS_OVER_OLD_LOG)) {
+        on_log_reset(drive);
+        return;
+    }
     const struct snapshot_metadata *snapshot = snapshot_handler_current(drive->snapshots);
     log_manager_reset(drive->log, snapshot->index, snapshot->term, replica_loaded_chain(drive->replica), on_log_reset,
                       drive);
@@ -383,6 +388,7 @@ static void connect_replica(struct drive *drive, const struct peer_greeting *gre
 
 static void adopt_cluster(struct drive *drive, uint64_t cluster_id, bool wiped)
 {
+    if (MUTANT(WIPED_TAKES_PART)) wiped = false;
     drive->state.cluster_id = cluster_id;
     bootstrap_found_members(&drive->config, &drive->state);
     drive->state.catching_up = wiped;
@@ -426,7 +432,8 @@ static void try_to_found(struct drive *drive)
         known_id = greeting->cluster_id;
         others_founded++;
     }
-    if (count == drive->config.member_count) {
+    bool enough = MUTANT(FOUNDED_BY_A_MAJORITY) && count >= drive->config.member_count / 2 + 1;
+    if (count == drive->config.member_count || enough) {
         uint64_t id = bootstrap_cluster_id(founders, count);
         adopt_cluster(drive, known_id == 0 ? id : known_id,
                       known_id != 0 && known_id != id && !drive->config.force_start);
@@ -541,6 +548,11 @@ static void carry_out(struct drive *drive)
         snapshot_handler_send(drive->snapshots, effects->raft.snapshot_peers[i], current_term(drive));
     }
     for (uint32_t i = 0; i < effects->result_count; i++) clients_result(drive->clients, &effects->results[i]);
+    if (effects->snapshot_due && MUTANT(LOG_GOES_BEFORE_SNAPSHOT)) {
+        struct replica_status status;
+        replica_status(drive->replica, &status);
+        log_manager_remove_before(drive->log, status.raft.applied, 0);
+    }
     if (effects->snapshot_due && !drive->failed) snapshot_handler_make(drive->snapshots, drive->replica);
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "drive/log_internal.h"
 
 struct log_manager *log_manager_new(const struct log_manager_config *config, const struct log_manager_handler *handler,
@@ -444,6 +445,7 @@ static enum error write_batch(struct log_write *write, struct disk *disk)
     } else {
         error = disk_write(disk, write->file, write->place.offset, batch, write->batch_bytes);
     }
+    if (MUTANT(LOG_WITHOUT_SYNC)) return error;
     return error == ERR_OK ? disk_sync(disk, write->file) : error;
 }
 

@@ -1,6 +1,7 @@
 #include "drive/slot_file.h"
 
 #include "base/mem.h"
+#include "base/mutant.h"
 
 void slot_file_init(struct slot_file *file, const char *path, uint32_t magic, uint32_t version_max)
 {
@@ -91,7 +92,7 @@ enum error slot_save_run(const struct slot_save *save, struct disk *disk)
     enum error error = disk_open(disk, path, DISK_WRITE | (save->create ? DISK_CREATE : 0), &file);
     if (error == ERR_OK) {
         error = write_slot(save, disk, file, save->first_slot);
-        if (error == ERR_OK) error = write_slot(save, disk, file, 1 - save->first_slot);
+        if (error == ERR_OK && !MUTANT(SAVES_ONE_SLOT)) error = write_slot(save, disk, file, 1 - save->first_slot);
         disk_close(disk, file);
     }
     if (save->create) {

@@ -1,5 +1,6 @@
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "drive/snapshot_internal.h"
 
 void snapshot_task_begin(struct snapshot_task *task, struct snapshot_handler *handler,
@@ -37,6 +38,7 @@ static enum error write_data(struct snapshot_task *task, struct disk *disk)
         error = disk_truncate(disk, task->file, 0);
     }
     if (error == ERR_OK) error = disk_write(disk, task->file, task->offset, task->data.data, task->data.size);
+    if (MUTANT(SNAPSHOT_WITHOUT_SYNC)) return error;
     return error == ERR_OK ? disk_sync(disk, task->file) : error;
 }
 
@@ -52,6 +54,7 @@ static enum error seal(struct snapshot_task *task, struct disk *disk)
     enum error error = disk_rename(disk, task->temporary, task->path);
     if (error != ERR_OK) return error;
     task->sealed = true;
+    if (MUTANT(SNAPSHOT_WITHOUT_DIRECTORY_SYNC)) return ERR_OK;
     return disk_sync_directory(disk, task->directory);
 }
 

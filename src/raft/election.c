@@ -1,6 +1,8 @@
 /* election.c - whom to vote for (Voter), how to campaign (LeaderElectionAlgorithm), when (LeaderElectionManager). */
 #include "raft/raft_internal.h"
 
+#include "base/mutant.h"
+
 /* After the leader's process crashed: how long a member waits at most before it tries. */
 #define QUICK_WAIT_MAX (20 * TIME_NS_PER_MS)
 /* Between quick tries, and what a member that just granted a PreVote leaves to the other. */
@@ -49,17 +51,21 @@ static bool log_is_up_to_date(const struct raft *raft, raft_index index, raft_te
 {
     raft_term last_term = raft_log_last_term(&raft->log);
     raft_index last_index = raft->log.last_index;
-    if (raft->uncertain && (raft->known_last_term > last_term ||
-                            (raft->known_last_term == last_term && raft->known_last_index > last_index))) {
+    bool bounded = raft->uncertain && !MUTANT(UNCERTAIN_VOTES_LIKE_ANY);
+    if (bounded && (raft->known_last_term > last_term ||
+                    (raft->known_last_term == last_term && raft->known_last_index > last_index))) {
         last_term = raft->known_last_term;
         last_index = raft->known_last_index;
     }
+    if (MUTANT(INDEX_BEFORE_TERM)) return index > last_index || (index == last_index && term >= last_term);
     return term > last_term || (term == last_term && index >= last_index);
 }
 
 static bool may_vote(const struct raft *raft, raft_term term)
 {
-    if (raft->uncertain && !raft->extent_known) return false;
+    if (raft->uncertain && !raft->extent_known) {
+        return MUTANT(UNCERTAIN_VOTES_LIKE_ANY) || (MUTANT(WIPED_VOTES) && raft->no_vote_before_term > 0);
+    }
     return term >= raft->no_vote_before_term;
 }
 
@@ -100,7 +106,8 @@ static uint32_t count_rejected(const struct raft *raft)
 /* The own vote counts once it is durable. */
 static void tally_votes(struct raft *raft, struct raft_effects *effects)
 {
-    if (raft->role == RAFT_CANDIDATE && raft_state_durable(raft) && count_granted(raft) >= quorum_of(raft)) {
+    bool durable = raft_state_durable(raft) || MUTANT(CAMPAIGN_BEFORE_SAVE);
+    if (raft->role == RAFT_CANDIDATE && durable && count_granted(raft) >= quorum_of(raft)) {
         replication_become_leader(raft, effects);
     }
 }
@@ -198,7 +205,7 @@ void election_on_prevote_reply(struct raft *raft, const struct peer_message *mes
 void election_on_vote(struct raft *raft, const struct peer_message *message, struct raft_effects *effects)
 {
     /* The caller stepped into message->term if it was newer. */
-    bool free_to_vote = raft->vote == message->from || (raft->vote == 0 && raft->leader == 0);
+    bool free_to_vote = MUTANT(VOTES_TWICE) || raft->vote == message->from || (raft->vote == 0 && raft->leader == 0);
     bool granted = message->term == raft->term && free_to_vote && may_vote(raft, message->term) &&
                    log_is_up_to_date(raft, message->index, message->log_term);
     if (granted) {

@@ -1,6 +1,8 @@
 /* raft.c - events in, effects out; terms; and what waits until term and vote are durable (RaftStateManager). */
 #include "raft/raft_internal.h"
 
+#include "base/mutant.h"
+
 const char *raft_role_name(enum raft_role role)
 {
     static const char *const names[] = {"follower", "pre-candidate", "candidate", "leader"};
@@ -123,7 +125,9 @@ struct peer_message raft_message_to(const struct raft *raft, enum peer_message_t
 
 void raft_send(struct raft *raft, struct peer_message *message, struct raft_effects *effects)
 {
-    if (raft_state_durable(raft)) {
+    bool early = (message->type == PEER_VOTE_REPLY && MUTANT(VOTE_BEFORE_SAVE)) ||
+                 (message->type == PEER_VOTE && MUTANT(CAMPAIGN_BEFORE_SAVE));
+    if (raft_state_durable(raft) || early) {
         raft_effects_add_message(effects, message);
         return;
     }
@@ -359,7 +363,7 @@ static void on_installed(struct raft *raft, const struct raft_event *event)
 {
     CHECK(event->index > raft->commit);
     /* Else what follows it in the log may have been acknowledged, and is lost. */
-    CHECK(raft_log_term(&raft->log, event->index) != event->log_term);
+    CHECK(raft_log_term(&raft->log, event->index) != event->log_term || MUTANT(INSTALLS_OVER_LONGER_LOG));
     raft->installing = false;
     raft_log_reset(&raft->log, event->index, event->log_term, event->chain);
     raft->commit = event->index;

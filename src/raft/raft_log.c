@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 
 static void push_run(struct raft_log *log, raft_index first_index, raft_term term)
 {
@@ -130,7 +131,7 @@ void raft_log_truncate(struct raft_log *log, raft_index index)
     while (log->run_count > 1 && log->runs[log->run_count - 1].first_index >= index) log->run_count--;
     if (log->durable_index >= index) log->durable_index = index - 1;
     if (log->unwritten_first > index) log->unwritten_first = index;
-    if (log->write_pending && log->write_last >= index) log->write_last = index - 1;
+    if (log->write_pending && log->write_last >= index && !MUTANT(LATE_COMPLETION_COUNTS)) log->write_last = index - 1;
 }
 
 void raft_log_evict(struct raft_log *log, raft_index limit, uint64_t bytes_max)
@@ -163,6 +164,6 @@ bool raft_log_written(struct raft_log *log, uint64_t number)
     if (!log->write_pending || number != log->write_number) return false;
     log->write_pending = false;
     if (log->write_last <= log->durable_index) return false;
-    log->durable_index = log->write_last;
+    log->durable_index = MUTANT(WRITE_COMPLETES_ALL) ? log->last_index : log->write_last;
     return true;
 }

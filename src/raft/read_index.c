@@ -7,6 +7,8 @@
  */
 #include "raft/raft_internal.h"
 
+#include "base/mutant.h"
+
 static void push(struct pending_read **array, uint32_t *count, uint32_t *capacity, struct pending_read read)
 {
     if (*count == *capacity) {
@@ -57,7 +59,7 @@ void read_index_flush(struct raft *raft, struct raft_effects *effects)
 {
     if (raft->role != RAFT_LEADER || raft->round_reads > 0 || raft->read_count == 0) return;
     /* Before an entry of its own term is committed a leader doesn't know the commit index (dissertation §6.4, step 1). */
-    if (raft->commit < raft->term_first_index) return;
+    if (raft->commit < raft->term_first_index && !MUTANT(READ_BEFORE_OWN_COMMIT)) return;
     raft->read_round++;
     raft->round_reads = raft->read_count;
     for (uint32_t i = 0; i < raft->read_count; i++) raft->reads[i].index = raft->commit;
@@ -75,6 +77,9 @@ void read_index_acked(struct raft *raft, struct raft_effects *effects)
     }
     if (confirmed < quorum_of(raft)) return;
     uint32_t done = raft->round_reads;
+    if (MUTANT(REUSES_READ_CONFIRMATION)) {
+        for (; done < raft->read_count; done++) raft->reads[done].index = raft->reads[0].index;
+    }
     raft->round_reads = 0;
     for (uint32_t i = 0; i < done; i++) answer(raft, &raft->reads[i], ERR_OK, effects);
     raft->read_count -= done;
@@ -162,6 +167,7 @@ void read_index_resolve(struct raft *raft, struct raft_effects *effects)
             return;
         }
     }
+    if (MUTANT(RESOLVED_WITHOUT_BARRIER)) raft->resolve_index = raft->commit;
     if (raft->resolve_index == 0) {
         if (!raft->resolve_asked) {
             raft->resolve_asked = true;

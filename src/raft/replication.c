@@ -260,9 +260,11 @@ void replication_advance_commit(struct raft *raft)
     if (raft->role != RAFT_LEADER) return;
     raft_index match[MEMBERS_MAX];
     uint32_t count = 0;
-    match[count++] = raft->log.durable_index; /* contract rule 3 */
+    /* Contract rule 3. */
+    match[count++] = MUTANT(LEADER_COUNTS_ITSELF_EARLY) ? raft->log.last_index : raft->log.durable_index;
     for (uint32_t i = 0; i < raft->peer_count; i++) {
-        match[count++] = raft->peers[i].uncertain ? 0 : raft->peers[i].match;
+        bool ignored = raft->peers[i].uncertain && !MUTANT(UNCERTAIN_COUNTS);
+        match[count++] = ignored ? 0 : raft->peers[i].match;
     }
     for (uint32_t i = 1; i < count; i++) {
         for (uint32_t j = i; j > 0 && match[j] > match[j - 1]; j--) {
@@ -367,7 +369,8 @@ void replication_peer_connected(struct raft *raft, const struct raft_event *even
 
 void replication_take_commit(struct raft *raft, raft_index commit)
 {
-    raft_index known = commit < raft->verified ? commit : raft->verified;
+    raft_index end = MUTANT(COMMIT_BEYOND_VERIFIED) ? raft->log.last_index : raft->verified;
+    raft_index known = commit < end ? commit : end;
     if (known > raft->commit) raft->commit = known;
 }
 
@@ -394,7 +397,8 @@ static bool take_entries(struct raft *raft, raft_index previous, const struct pe
         if (entry_index(entry) != index || entry_term(entry) > message->term) return false;
         if (index < log->first_index) continue;
         if (index <= log->last_index) {
-            if (raft_log_term(log, index) == entry_term(entry)) continue;
+            bool overlaps = raft_log_term(log, index) == entry_term(entry);
+            if (overlaps && !(MUTANT(CUTS_ON_OVERLAP) && index > raft->commit)) continue;
             if (index <= raft->commit) return false;
             for (raft_index cut = index; cut <= log->last_index; cut++) {
                 raft->unapplied_bytes -= raft_log_entry(log, cut)->record_bytes;
@@ -448,7 +452,7 @@ void replication_on_append(struct raft *raft, const struct peer_message *message
                   (unsigned long long)message->term, (unsigned long long)previous, message->entry_count);
         return;
     }
-    raft_index verified = previous + message->entry_count;
+    raft_index verified = MUTANT(ACKNOWLEDGES_UNCOMPARED) ? raft->log.last_index : previous + message->entry_count;
     if (verified > raft->verified) raft->verified = verified;
     replication_take_commit(raft, message->commit);
     if (message->context > raft->ack_context) raft->ack_context = message->context;

@@ -1,4 +1,5 @@
 /* apply.c - committed entries to the store, in order, the same on every member. It never looks at the clock. */
+#include "base/mutant.h"
 #include "base/random.h"
 #include "replica/replica_internal.h"
 
@@ -53,7 +54,8 @@ static bool apply_entry(struct replica *replica, const struct entry *entry, stru
                           (unsigned long long)entry_index(entry));
             return false;
         }
-        if (sessions_admit(&replica->sessions, command.origin, command.incarnation, command.sequence)) {
+        bool first = sessions_admit(&replica->sessions, command.origin, command.incarnation, command.sequence);
+        if (first || MUTANT(APPLIES_TWICE)) {
             if (!apply_command(replica, &command, effects, &revision, &existed)) return false;
             requests_applied(replica, &command, revision, existed, effects);
         }

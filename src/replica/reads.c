@@ -7,6 +7,8 @@
  */
 #include "replica/replica_internal.h"
 
+#include "base/mutant.h"
+
 static void push(struct reader_list *list, struct pending_reader reader)
 {
     if (list->count == list->capacity) {
@@ -73,7 +75,7 @@ void reads_applied(struct replica *replica, struct replica_effects *effects)
 {
     uint32_t done = 0;
     struct reader_list *waiting = &replica->waiting;
-    while (done < waiting->count && waiting->items[done].index <= replica->applied) {
+    while (done < waiting->count && (waiting->items[done].index <= replica->applied || MUTANT(READ_BEFORE_APPLIED))) {
         replica_add_result(effects, waiting->items[done].request, ERR_OK, store_current_revision(replica->store),
                            false);
         done++;

@@ -1,6 +1,8 @@
 /* replica_snapshot.c - the state as a snapshot's chunks, and back. Format: storage/snapshot.h. */
 #include "replica/replica_internal.h"
 
+#include "base/mutant.h"
+
 /* ---- making ---- */
 
 enum error replica_snapshot_begin(struct replica *replica, uint64_t snapshot_id, struct snapshot_header *header)
@@ -36,7 +38,7 @@ enum error replica_snapshot_begin(struct replica *replica, uint64_t snapshot_id,
 void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writer, struct buffer *out, bool *done)
 {
     CHECK(replica->snapshot_active);
-    if (!replica->snapshot_sessions_written) {
+    if (!replica->snapshot_sessions_written && !MUTANT(SESSIONS_OF_A_LATER_INDEX)) {
         replica->snapshot_sessions_written = true;
         snapshot_write_chunk(writer, SNAPSHOT_CHUNK_SESSIONS, buffer_bytes(&replica->snapshot_sessions), out);
     }
@@ -47,6 +49,11 @@ void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writ
         snapshot_write_chunk(writer, SNAPSHOT_CHUNK_KEYS, buffer_bytes(&replica->snapshot_scratch), out);
     }
     *done = replica->snapshot_writer.done;
+    if (*done && MUTANT(SESSIONS_OF_A_LATER_INDEX)) {
+        buffer_clear(&replica->snapshot_sessions);
+        sessions_encode(&replica->sessions, &replica->snapshot_sessions);
+        snapshot_write_chunk(writer, SNAPSHOT_CHUNK_SESSIONS, buffer_bytes(&replica->snapshot_sessions), out);
+    }
 }
 
 void replica_snapshot_end(struct replica *replica)
@@ -184,7 +191,7 @@ bool replica_install_prepare(struct replica *replica)
     raft_status(replica->raft, &status);
     /* The log caught up meanwhile: then what it holds beyond the snapshot may have been acknowledged, and must stay. */
     bool in_log = raft_term_at(replica->raft, header->index) == header->term;
-    if (status.commit >= header->index || in_log) return false;
+    if (status.commit >= header->index || (in_log && !MUTANT(INSTALLS_OVER_LONGER_LOG))) return false;
     replica->installing = true;
     struct raft_effects none = {0};
     struct raft_event event = {.type = RAFT_INSTALL_BEGIN, .now = replica->now};

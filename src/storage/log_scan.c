@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "storage/log_batch.h"
 #include "storage/log_proof.h"
 
@@ -471,7 +472,7 @@ static void bad_block(struct log_scan *scan, uint32_t block, enum log_block_stat
     scan->number_slack++;
     bool inside = group->good && block >= group->start && block < group->start + group->batch.count;
     if (!inside) scan->open = true;
-    if (state == LOG_BLOCK_DAMAGED) {
+    if (state == LOG_BLOCK_DAMAGED && !MUTANT(DAMAGED_END_IS_TORN)) {
         group->damaged = true;
         NOTE(scan, block, "the block is damaged");
         owe(scan);
@@ -595,7 +596,7 @@ void log_scan_finish(struct log_scan *scan, uint64_t expected_last_segment, stru
     const struct log_position *last = &scan->proof.last;
     struct extent known = extent_of(*last);
     bool extent_known = true;
-    bool uncertain = in_debt(scan);
+    bool uncertain = in_debt(scan) && !MUTANT(DAMAGE_IS_CUT_OFF);
     if (uncertain) {
         raise_extent(&known, scan->claim);
         raise_extent(&known, scan->debt.until);
@@ -645,7 +646,7 @@ void log_scan_finish(struct log_scan *scan, uint64_t expected_last_segment, stru
 
 void log_scan_next_header(const struct log_scan_result *result, struct log_segment_header *out)
 {
-    bool owed = result->outcome == LOG_UNCERTAIN;
+    bool owed = result->outcome == LOG_UNCERTAIN && !MUTANT(FORGETS_WHAT_IS_OWED);
     *out = (struct log_segment_header){
         .number = result->next_segment_number,
         .first_index = result->last_index + 1,

@@ -42,7 +42,7 @@ struct sim_node {
 /* How often a line was logged, over all nodes: the states that were reached. */
 #define SIM_MARKS_MAX 256u
 struct sim_mark {
-    char event[64];
+    char event[128];
     uint64_t count;
 };
 

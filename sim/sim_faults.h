@@ -25,13 +25,21 @@
     X(CLOG, "clog", NETWORK, "a link clogged")                                                                         \
     X(RESET, "reset", NETWORK, "connections reset")                                                                    \
     X(CLIENTS_CUT, "clients-cut", NETWORK, "a node cut off from clients")                                              \
+    X(PARTITION, "partition", NETWORK, "the nodes in two groups")                                                      \
+    X(CLOG_ALL, "clog-all", NETWORK, "all links clogged, each as it likes")                                            \
+    X(HALF_OPEN, "half-open", NETWORK, "connections half open")                                                        \
+    X(HANG, "hang", NETWORK, "attempts to connect hang")                                                               \
+    X(SLOW_READER, "slow-reader", NETWORK, "a host that reads slowly")                                                 \
+    X(MEDDLE, "meddle", NETWORK, "frames between members dropped, duplicated, delayed or swapped")                     \
+    X(CANCEL, "cancel", NETWORK, "clients that give up")                                                               \
     X(DISK_ERROR, "disk-error", DISK, "a disk operation failed")                                                       \
     X(DISK_SLOW, "disk-slow", DISK, "a disk slow for a while")                                                         \
     X(DISK_STALL, "disk-stall", DISK, "a disk stalled")                                                                \
     X(DISK_FULL, "disk-full", DISK, "a disk full for a while")                                                         \
     X(CLOCK_JUMP, "clock-jump", CLOCK, "a wall clock jumped")                                                          \
     X(STOP, "stop", PROCESS, "one node stopped in order")                                                              \
-    X(PAUSE, "pause", PROCESS, "a process paused")
+    X(PAUSE, "pause", PROCESS, "a process paused")                                                                     \
+    X(OTHER_VERSION, "version", PROCESS, "a node restarted with another version of the protocol")
 
 #define SIM_FAULT_ENUM(name, word, group, text) SIM_FAULT_##name,
 enum sim_fault { SIM_FAULTS(SIM_FAULT_ENUM) SIM_FAULT_COUNT };

@@ -38,11 +38,139 @@ static void heal_later(struct sim_nemesis *nemesis)
     }
 }
 
+/* The other end of a fault: a node, or a client. */
+static unsigned any_host(struct sim_nemesis *nemesis)
+{
+    unsigned clients = nemesis->workload->options.client_count;
+    unsigned choice = (unsigned)random_below(&nemesis->random, nemesis->cluster->node_count + clients);
+    unsigned count = nemesis->cluster->node_count;
+    return choice < count ? choice : SIM_NODES_MAX + (choice - count);
+}
+
 static void block_both(struct sim_nemesis *nemesis, unsigned a, unsigned b)
 {
     sim_net_block(nemesis->network, a, b, true);
     sim_net_block(nemesis->network, b, a, true);
 }
+
+/* ---- the network ---- */
+
+/* Two groups that don't hear of each other; or that one of them doesn't hear of the other. */
+static void partition(struct sim_nemesis *nemesis)
+{
+    struct random *random = &nemesis->random;
+    unsigned count = nemesis->cluster->node_count;
+    unsigned group = (unsigned)random_between(random, 1, (1u << count) - 2);
+    bool one_way = random_chance(random, 200);
+    for (unsigned from = 0; from < count; from++) {
+        for (unsigned to = 0; to < count; to++) {
+            if ((group >> from & 1) == (group >> to & 1)) continue;
+            if (!one_way || (group >> from & 1)) sim_net_block(nemesis->network, from, to, true);
+        }
+    }
+    heal_later(nemesis);
+}
+
+static void clog_all(struct sim_nemesis *nemesis)
+{
+    unsigned count = nemesis->cluster->node_count;
+    time_ns now = nemesis->cluster->world->now;
+    for (unsigned from = 0; from < count; from++) {
+        for (unsigned to = 0; to < count; to++) {
+            sim_net_clog(nemesis->network, from, to, up_to(nemesis, TIME_NS_PER_S), now + up_to(nemesis, HEAL_NS_MAX));
+        }
+    }
+}
+
+static void half_open(struct sim_nemesis *nemesis, unsigned node)
+{
+    struct random *random = &nemesis->random;
+    unsigned hosts = (unsigned)random_between(random, 1, 4);
+    unsigned per_mille = random_chance(random, 300) ? 1000 : 400;
+    for (unsigned i = 0; i < hosts; i++) sim_net_half_open(nemesis->network, node, any_host(nemesis), per_mille);
+}
+
+static void hang(struct sim_nemesis *nemesis, unsigned node)
+{
+    time_ns until = nemesis->cluster->world->now + up_to(nemesis, HEAL_NS_MAX);
+    for (unsigned i = 0; i < SIM_HOSTS_MAX; i++) {
+        if (random_chance(&nemesis->random, 700)) sim_net_hang(nemesis->network, i, node, until);
+    }
+    /* Without this, nobody would try. */
+    for (unsigned i = 0; i < SIM_HOSTS_MAX; i++) {
+        if (random_chance(&nemesis->random, 300)) sim_net_reset(nemesis->network, node, i);
+    }
+}
+
+static void slow_reader(struct sim_nemesis *nemesis)
+{
+    static const unsigned sizes[] = {100, 1000, 10000, 100000};
+    size_t bytes = sizes[random_below(&nemesis->random, ARRAY_COUNT(sizes))];
+    time_ns gap = (time_ns)random_between(&nemesis->random, 1, 20) * TIME_NS_PER_MS;
+    sim_net_slow(nemesis->network, any_host(nemesis), bytes, gap,
+                 nemesis->cluster->world->now + up_to(nemesis, HEAL_NS_MAX));
+}
+
+static void meddle(struct sim_nemesis *nemesis, unsigned node)
+{
+    struct random *random = &nemesis->random;
+    struct sim_box_rules rules = {.hold_max = up_to(nemesis, TIME_NS_PER_S),
+                                  .greetings_too = random_chance(random, 300)};
+    unsigned *const chances[] = {&rules.drop, &rules.duplicate, &rules.hold, &rules.swap};
+    for (unsigned i = 0; i < ARRAY_COUNT(chances); i++) {
+        if (random_chance(random, 600))
+            *chances[i] = (unsigned)random_between(random, 1, 300) >> random_below(random, 5);
+    }
+    bool everywhere = random_chance(random, 400);
+    time_ns until = nemesis->cluster->world->now + up_to(nemesis, HEAL_NS_MAX);
+    for (unsigned from = 0; from < nemesis->cluster->node_count; from++) {
+        for (unsigned to = 0; to < nemesis->cluster->node_count; to++) {
+            if (everywhere || from == node || to == node) sim_net_meddle(nemesis->network, from, to, &rules, until);
+        }
+    }
+}
+
+/* ---- processes ---- */
+
+/* A version that reads ours as well, or one that doesn't; older or newer. */
+static void other_version(struct sim_nemesis *nemesis, unsigned node)
+{
+    static const struct {
+        uint32_t version_min, version_max;
+    } versions[] = {{PEER_PROTOCOL_VERSION, PEER_PROTOCOL_VERSION + 1},
+                    {PEER_PROTOCOL_VERSION - 1, PEER_PROTOCOL_VERSION},
+                    {PEER_PROTOCOL_VERSION + 1, PEER_PROTOCOL_VERSION + 2},
+                    {PEER_PROTOCOL_VERSION + 1, PEER_PROTOCOL_VERSION + 1}};
+    struct sim_host *host = &nemesis->network->hosts[node];
+    size_t choice = (size_t)random_below(&nemesis->random, ARRAY_COUNT(versions));
+    host->version_min = versions[choice].version_min;
+    host->version_max = versions[choice].version_max;
+    sim_cluster_crash(nemesis->cluster, node, false, up_to(nemesis, DOWN_NS_MAX));
+    if (!sim_event_scheduled(&nemesis->versions_heal)) {
+        sim_world_schedule(nemesis->cluster->world, &nemesis->versions_heal,
+                           nemesis->cluster->world->now + up_to(nemesis, HEAL_NS_MAX));
+    }
+}
+
+static void heal_versions(struct sim_nemesis *nemesis)
+{
+    for (unsigned i = 0; i < nemesis->cluster->node_count; i++) {
+        nemesis->network->hosts[i].version_min = nemesis->network->hosts[i].version_max = 0;
+    }
+}
+
+static void versions_heal_event(struct sim_event *event)
+{
+    struct sim_nemesis *nemesis = (struct sim_nemesis *)((char *)event - offsetof(struct sim_nemesis, versions_heal));
+    for (unsigned i = 0; i < nemesis->cluster->node_count; i++) {
+        if (nemesis->network->hosts[i].version_max == 0) continue;
+        sim_world_note(nemesis->cluster->world, i, "has its own version again");
+        sim_cluster_crash(nemesis->cluster, i, false, up_to(nemesis, DOWN_NS_MAX));
+    }
+    heal_versions(nemesis);
+}
+
+/* ---- all of them ---- */
 
 static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
 {
@@ -118,13 +246,39 @@ static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
         break;
     case SIM_FAULT_CLIENTS_CUT: {
         bool to = random_chance(random, 700), from = !to || random_chance(random, 500);
-        for (unsigned i = 0; i < nemesis->client_count; i++) {
+        for (unsigned i = 0; i < nemesis->workload->options.client_count; i++) {
             if (to) sim_net_block(nemesis->network, SIM_NODES_MAX + i, number, true);
             if (from) sim_net_block(nemesis->network, number, SIM_NODES_MAX + i, true);
         }
         heal_later(nemesis);
         break;
     }
+    case SIM_FAULT_PARTITION:
+        partition(nemesis);
+        break;
+    case SIM_FAULT_CLOG_ALL:
+        clog_all(nemesis);
+        break;
+    case SIM_FAULT_HALF_OPEN:
+        half_open(nemesis, number);
+        break;
+    case SIM_FAULT_HANG:
+        hang(nemesis, number);
+        break;
+    case SIM_FAULT_SLOW_READER:
+        slow_reader(nemesis);
+        break;
+    case SIM_FAULT_MEDDLE:
+        meddle(nemesis, number);
+        break;
+    case SIM_FAULT_CANCEL:
+        for (unsigned i = 0; i < nemesis->workload->options.client_count; i++) {
+            if (random_chance(random, 300)) sim_workload_cancel(nemesis->workload, i);
+        }
+        break;
+    case SIM_FAULT_OTHER_VERSION:
+        other_version(nemesis, number);
+        break;
     case SIM_FAULT_CLOCK_JUMP: {
         time_ns by = up_to(nemesis, random_chance(random, 100) ? JUMP_NS_FAR : JUMP_NS_MAX);
         sim_loop_jump(&node->loop, random_chance(random, 500) ? by : -by);
@@ -189,6 +343,10 @@ static bool is_possible(enum sim_fault fault, unsigned node_count)
     switch (fault) {
     case SIM_FAULT_ISOLATE:
     case SIM_FAULT_ONE_WAY:
+    case SIM_FAULT_PARTITION:
+    case SIM_FAULT_CLOG_ALL:
+    case SIM_FAULT_MEDDLE:
+    case SIM_FAULT_OTHER_VERSION:
         return node_count >= 2;
     case SIM_FAULT_BRIDGE:
         return node_count >= 3;
@@ -198,16 +356,18 @@ static bool is_possible(enum sim_fault fault, unsigned node_count)
 }
 
 void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, struct sim_net *network,
-                      unsigned client_count, sim_fault_set allowed)
+                      struct sim_workload *workload, sim_fault_set allowed)
 {
     memset(nemesis, 0, sizeof *nemesis);
     nemesis->cluster = cluster;
     nemesis->network = network;
-    nemesis->client_count = client_count;
+    nemesis->workload = workload;
     nemesis->next = (struct sim_event){.run = next_event, .kind = SIM_EVENT_NEMESIS, .process = SIM_NO_PROCESS};
     nemesis->heal = (struct sim_event){.run = heal_event, .kind = SIM_EVENT_NEMESIS, .process = SIM_NO_PROCESS};
     nemesis->disks_heal =
         (struct sim_event){.run = disks_heal_event, .kind = SIM_EVENT_NEMESIS, .process = SIM_NO_PROCESS};
+    nemesis->versions_heal =
+        (struct sim_event){.run = versions_heal_event, .kind = SIM_EVENT_NEMESIS, .process = SIM_NO_PROCESS};
     struct random *random = &nemesis->random;
     sim_world_random(cluster->world, "nemesis", 0, random);
     for (unsigned fault = 0; fault < SIM_FAULT_COUNT; fault++) {
@@ -236,6 +396,8 @@ void sim_nemesis_end(struct sim_nemesis *nemesis, bool minority_down)
     sim_world_cancel(world, &nemesis->next);
     sim_world_cancel(world, &nemesis->heal);
     sim_world_cancel(world, &nemesis->disks_heal);
+    sim_world_cancel(world, &nemesis->versions_heal);
+    heal_versions(nemesis);
     sim_net_heal(nemesis->network);
     heal_disks(nemesis);
     unsigned down = minority_down ? (cluster->node_count - 1) / 2 : 0;

@@ -6,13 +6,14 @@
 
 #include "sim/sim_cluster.h"
 #include "sim/sim_faults.h"
+#include "sim/sim_workload.h"
 
 struct sim_nemesis {
     struct sim_cluster *cluster;
     struct sim_net *network;
-    unsigned client_count;
+    struct sim_workload *workload;
     struct random random;
-    struct sim_event next, heal, disks_heal;
+    struct sim_event next, heal, disks_heal, versions_heal;
     unsigned weights[SIM_FAULT_COUNT];
     time_ns interval; /* between faults, in the mean; 0: none */
     time_ns disk_latency_max;
@@ -21,7 +22,7 @@ struct sim_nemesis {
 
 /* Draws its habits from the world's seed; of the kinds that aren't in `allowed`, none comes. */
 void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, struct sim_net *network,
-                      unsigned client_count, sim_fault_set allowed);
+                      struct sim_workload *workload, sim_fault_set allowed);
 void sim_nemesis_start(struct sim_nemesis *nemesis);
 /* Stops, and makes everything whole again: links, disks, processes. With `minority_down`, a random minority stays down. */
 void sim_nemesis_end(struct sim_nemesis *nemesis, bool minority_down);

@@ -32,7 +32,9 @@ struct pipe {
     time_ns last_arrival;
     enum pipe_end end; /* after all bytes (orderly), or at end_at (reset) */
     time_ns end_at;
-    bool stalled; /* waits for a link to be open, or for power */
+    bool stalled;        /* waits for a link to be open, or for power */
+    struct sim_box *box; /* on streams to the peer port, once it had something to do; else NULL */
+    struct sim_event box_event;
 };
 
 /* One end of a connection. */
@@ -57,7 +59,8 @@ struct sim_connection {
     uint16_t port;
     bool accepted;
     bool refused;
-    bool orphan; /* one end's machine lost power; the other doesn't know */
+    bool orphan;    /* one end's machine lost power; the other doesn't know */
+    bool half_open; /* nothing passes any more */
     bool buried;
     struct sim_connection *previous, *next;
 };
@@ -172,6 +175,7 @@ static void connection_bury(struct sim_connection *connection)
     sim_world_cancel(network->world, &connection->established);
     for (unsigned side = 0; side < 2; side++) {
         sim_world_cancel(network->world, &connection->ends[side].in.event);
+        sim_world_cancel(network->world, &connection->ends[side].in.box_event);
         sim_world_cancel(network->world, &connection->ends[side].drained);
     }
     if (connection->previous != NULL) connection->previous->next = connection->next;
@@ -190,6 +194,7 @@ static void reap(struct sim_net *network)
         for (unsigned side = 0; side < 2; side++) {
             buffer_free(&connection->ends[side].in.bytes);
             mem_free(connection->ends[side].in.segments);
+            sim_box_free(connection->ends[side].in.box);
         }
         mem_free(connection);
     }
@@ -253,7 +258,7 @@ static void receive_event(struct sim_event *event)
     struct pipe *pipe = &to->in;
     time_ns now = network->world->now;
     reap(network);
-    if (to->gone || to->zombie || to->paused) return;
+    if (to->gone || to->zombie || to->paused || connection->half_open) return;
     if (!passes(network, from->host, to->host)) {
         pipe->stalled = true;
         return;
@@ -274,6 +279,9 @@ static void receive_event(struct sim_event *event)
         if (random_chance(&network->random, network->split_per_mille)) {
             part = (size_t)random_between(&network->random, 1, arrived);
         }
+        const struct sim_host *host = &network->hosts[to->host];
+        bool slow = host->slow_until > now;
+        if (slow && part > host->slow_bytes) part = host->slow_bytes;
         struct bytes bytes = bytes_of(pipe->bytes.data + pipe->start, part);
         sim_world_fold_bytes(network->world, bytes.data, bytes.size);
         network->counters.chunks++;
@@ -291,7 +299,8 @@ static void receive_event(struct sim_event *event)
             segment->size -= taken;
             left -= taken;
             if (segment->size > 0) {
-                segment->arrival = now + (time_ns)random_below(&network->random, (uint64_t)SPLIT_NS_MAX);
+                time_ns gap = slow ? host->slow_gap : (time_ns)random_below(&network->random, (uint64_t)SPLIT_NS_MAX);
+                segment->arrival = now + gap;
                 /* What is cut arrives later, and so does all that follows. */
                 for (uint32_t i = 1; i < pipe->segment_count; i++) {
                     struct segment *later = &pipe->segments[(pipe->segment_first + i) % pipe->segment_capacity];
@@ -302,6 +311,11 @@ static void receive_event(struct sim_event *event)
             }
             pipe->segment_first = (pipe->segment_first + 1) % pipe->segment_capacity;
             pipe->segment_count--;
+        }
+        for (uint32_t i = 0; slow && i < pipe->segment_count; i++) {
+            struct segment *left = &pipe->segments[(pipe->segment_first + i) % pipe->segment_capacity];
+            if (left->arrival < now + host->slow_gap) left->arrival = now + host->slow_gap;
+            if (pipe->last_arrival < left->arrival) pipe->last_arrival = left->arrival;
         }
         if (pipe->start == pipe->bytes.size) {
             buffer_clear(&pipe->bytes);
@@ -349,6 +363,11 @@ static void syn_event(struct sim_event *event)
     reap(network);
     if (client->gone) { /* it was given up before the other side heard of it */
         connection_bury(connection);
+        return;
+    }
+    bool hangs = link_between(network, client->host, server->host)->hangs_until > world->now;
+    if (hangs) {
+        sim_world_schedule(world, &connection->syn, world->now + SYN_AGAIN);
         return;
     }
     if (!passes(network, client->host, server->host) || !passes(network, server->host, client->host)) {
@@ -495,6 +514,51 @@ static void operation_attach(struct net_stream *stream, const struct net_stream_
     pipe_schedule(stream);
 }
 
+/* The rules of the box that stands between the ends now. False: it has nothing to do. */
+static bool box_rules(struct sim_net *network, const struct net_stream *from, const struct net_stream *to,
+                      struct sim_box_rules *out)
+{
+    const struct sim_link *link = link_between(network, from->host, to->host);
+    const struct sim_host *host = &network->hosts[from->host];
+    *out = link->box_until > network->world->now ? link->box : (struct sim_box_rules){0};
+    out->version_min = host->version_min;
+    out->version_max = host->version_max;
+    return link->box_until > network->world->now || host->version_max != 0;
+}
+
+static void box_event(struct sim_event *event)
+{
+    struct net_stream *to = (struct net_stream *)((char *)event - offsetof(struct net_stream, in.box_event));
+    struct pipe *pipe = &to->in;
+    struct sim_world *world = to->connection->network->world;
+    if (to->gone || to->zombie || pipe->end != END_NONE) return;
+    size_t before = pipe->bytes.size;
+    sim_box_release(pipe->box, world->now, false, &pipe->bytes);
+    if (pipe->bytes.size > before) pipe_hand_over(to);
+    time_ns next = sim_box_deadline(pipe->box);
+    if (next != TIME_NS_NEVER) sim_world_schedule(world, &pipe->box_event, next);
+}
+
+/* Bytes on their way to the stream come to the box. */
+static void pass_box(struct net_stream *to, struct bytes bytes)
+{
+    struct sim_net *network = to->connection->network;
+    struct pipe *pipe = &to->in;
+    struct sim_box_rules rules;
+    bool busy = box_rules(network, other_of(to), to, &rules);
+    if (!busy && pipe->box == NULL) { /* what is written is whole frames: the box misses nothing */
+        buffer_append(&pipe->bytes, bytes.data, bytes.size);
+        return;
+    }
+    if (pipe->box == NULL) {
+        pipe->box = sim_box_new();
+        pipe->box_event = (struct sim_event){.run = box_event, .kind = SIM_EVENT_OTHER, .process = SIM_NO_PROCESS};
+    }
+    sim_box_take(pipe->box, &rules, &network->random, network->world->now, bytes, &pipe->bytes, &network->counters.box);
+    time_ns next = sim_box_deadline(pipe->box);
+    if (next != TIME_NS_NEVER) sim_world_schedule(network->world, &pipe->box_event, next);
+}
+
 static void operation_write(struct net_stream *stream, const struct bytes *parts, size_t part_count)
 {
     struct net_stream *to = other_of(stream);
@@ -518,12 +582,15 @@ static void operation_write(struct net_stream *stream, const struct bytes *parts
         if (stream->in.end == END_NONE) pipe_reset(stream, false);
         return;
     }
-    size_t size = 0;
+    size_t before = to->in.bytes.size;
     for (size_t i = 0; i < part_count; i++) {
-        buffer_append(&to->in.bytes, parts[i].data, parts[i].size);
-        size += parts[i].size;
+        if (connection->port == network->peer_port && !waits_for_accept) {
+            pass_box(to, parts[i]);
+        } else {
+            buffer_append(&to->in.bytes, parts[i].data, parts[i].size);
+        }
     }
-    if (size > 0) pipe_hand_over(to);
+    if (to->in.bytes.size > before) pipe_hand_over(to);
 }
 
 static size_t operation_queued_bytes(const struct net_stream *stream)
@@ -671,6 +738,18 @@ void sim_net_heal(struct sim_net *network)
         for (unsigned to = 0; to < SIM_HOSTS_MAX; to++) {
             network->links[from][to].blocked = false;
             network->links[from][to].clogged_until = 0;
+            network->links[from][to].hangs_until = 0;
+            network->links[from][to].box_until = 0;
+        }
+        network->hosts[from].slow_until = 0;
+    }
+    for (struct sim_connection *connection = network->connections; connection != NULL; connection = connection->next) {
+        for (unsigned side = 0; side < 2; side++) {
+            struct net_stream *to = &connection->ends[side];
+            struct pipe *pipe = &to->in;
+            if (pipe->box == NULL || to->gone || to->zombie || pipe->end != END_NONE) continue;
+            sim_box_release(pipe->box, network->world->now, true, &pipe->bytes);
+            pipe_hand_over(to);
         }
     }
     wake(network);
@@ -691,6 +770,38 @@ void sim_net_reset(struct sim_net *network, unsigned a, unsigned b)
         pipe_reset(&ends[0], true);
         pipe_reset(&ends[1], true);
     }
+}
+
+void sim_net_half_open(struct sim_net *network, unsigned a, unsigned b, unsigned per_mille)
+{
+    for (struct sim_connection *connection = network->connections; connection != NULL; connection = connection->next) {
+        struct net_stream *ends = connection->ends;
+        bool between = (ends[0].host == a && ends[1].host == b) || (ends[0].host == b && ends[1].host == a);
+        if (!between || !ends[0].connected || connection->half_open) continue;
+        if (!random_chance(&network->random, per_mille)) continue;
+        connection->half_open = true;
+        network->counters.half_open++;
+    }
+}
+
+void sim_net_hang(struct sim_net *network, unsigned from, unsigned to, time_ns until)
+{
+    network->links[from][to].hangs_until = until;
+}
+
+void sim_net_slow(struct sim_net *network, unsigned host, size_t bytes, time_ns gap, time_ns until)
+{
+    CHECK(bytes > 0);
+    network->hosts[host].slow_bytes = bytes;
+    network->hosts[host].slow_gap = gap;
+    network->hosts[host].slow_until = until;
+}
+
+void sim_net_meddle(struct sim_net *network, unsigned from, unsigned to, const struct sim_box_rules *rules,
+                    time_ns until)
+{
+    network->links[from][to].box = *rules;
+    network->links[from][to].box_until = until;
 }
 
 void sim_net_host_down(struct sim_net *network, unsigned host, bool power_loss)

@@ -249,13 +249,14 @@ void sim_run(const struct sim_run_options *options, struct sim_marks *marks, str
     draw_config(&random, &config);
     draw_workload(&random, &load);
     sim_net_init(&run->network, &run->world);
+    run->network.peer_port = SIM_RPC_PORT;
     sim_cluster_init(&run->cluster, &run->world, &run->network, &config, options->node_count, marks);
     for (unsigned i = 0; i < options->node_count; i++) {
         snprintf(endpoints[i].host, sizeof endpoints[i].host, "node-%u", i + 1);
         endpoints[i].port = SIM_API_PORT;
     }
     sim_workload_init(&run->workload, &run->world, &run->network, &load, endpoints, options->node_count);
-    sim_nemesis_init(&run->nemesis, &run->cluster, &run->network, load.client_count, options->faults);
+    sim_nemesis_init(&run->nemesis, &run->cluster, &run->network, &run->workload, options->faults);
 
     run_parts(run, options, report, &random);
 

@@ -221,15 +221,20 @@ static uint32_t choose_key(struct sim_client *client)
     return key;
 }
 
+/* Leaves its connection for another one. */
+static void move(struct sim_client *client)
+{
+    struct sim_workload *workload = client->workload;
+    client_free(client->client);
+    client->client = client_new(client->net, &client->loop.loop, workload->endpoints, workload->endpoint_count,
+                                (uint32_t)random_below(&client->random, workload->endpoint_count));
+}
+
 static void begin(struct sim_client *client)
 {
     struct sim_workload *workload = client->workload;
     const struct sim_workload_options *options = &workload->options;
-    if (random_chance(&client->random, MOVE_PER_MILLE)) {
-        client_free(client->client);
-        client->client = client_new(client->net, &client->loop.loop, workload->endpoints, workload->endpoint_count,
-                                    (uint32_t)random_below(&client->random, workload->endpoint_count));
-    }
+    if (random_chance(&client->random, MOVE_PER_MILLE)) move(client);
     if (workload->phase == SIM_WORKLOAD_READING) {
         if (client->key == UINT32_MAX) {
             if (workload->read_next == workload->key_count) return;
@@ -314,6 +319,19 @@ void sim_workload_run(struct sim_workload *workload)
         time_ns think = (time_ns)random_below(&client->random, (uint64_t)workload->options.think_max + 1);
         sim_world_schedule(workload->world, &client->next, workload->world->now + think);
     }
+}
+
+void sim_workload_cancel(struct sim_workload *workload, unsigned number)
+{
+    struct sim_client *client = &workload->clients[number];
+    CHECK(number < workload->options.client_count);
+    if (!client->busy || workload->phase != SIM_WORKLOAD_RUNNING) return;
+    sim_world_note(workload->world, SIM_NODES_MAX + number, "gives up waiting");
+    client->busy = false; /* the operation stays in the history without an answer */
+    workload->unknown++;
+    workload->cancelled++;
+    move(client);
+    sim_world_schedule(workload->world, &client->next, workload->world->now);
 }
 
 void sim_workload_quiet(struct sim_workload *workload)

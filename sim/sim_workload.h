@@ -56,7 +56,7 @@ struct sim_workload {
     uint32_t key_count; /* keys that were used: 0 to this */
     uint64_t last_value;
     uint32_t read_next, read_left; /* in the last phase */
-    uint64_t puts_done, gets_done, deletes_done, unknown, nothing_done;
+    uint64_t puts_done, gets_done, deletes_done, unknown, nothing_done, cancelled;
     bool violated;
     char text[512];
 };
@@ -67,6 +67,8 @@ void sim_workload_init(struct sim_workload *workload, struct sim_world *world, s
 void sim_workload_free(struct sim_workload *workload);
 
 void sim_workload_run(struct sim_workload *workload);
+/* The client gives up what it waits for, and closes its connection in the middle of it. */
+void sim_workload_cancel(struct sim_workload *workload, unsigned client);
 /* No new operations; those under way come to their end. */
 void sim_workload_quiet(struct sim_workload *workload);
 bool sim_workload_is_quiet(const struct sim_workload *workload);

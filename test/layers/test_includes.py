@@ -68,6 +68,8 @@ class Checker(unittest.TestCase):
         ("sim/disk.c", '#include "raft/raft.h"', False),
         ("sim/disk.c", '#include "os/os_disk.h"', False),
         ("sim/sim_check_log.c", '#include "raft/raft.h"', True),
+        ("sim/sim_keeper.c", '#include "storage/log_scan.h"', True),
+        ("sim/sim_middle_box.c", '#include "replica/peer_codec.h"', True),
         ("sim/sim_check_log.c", '#include "os/os_disk.h"', False),
         ("src/extra/a.c", '#include "base/error.h"', False),
     ]

@@ -422,6 +422,141 @@ static void test_a_reset_reaches_both(void **state)
     tear_down();
 }
 
+static void test_a_half_open_connection_is_silent_and_a_new_one_works(void **state)
+{
+    (void)state;
+    set_up(1);
+    connect_client();
+    run_for(TIME_NS_PER_S);
+    struct end first_server = server;
+    sim_net_half_open(&network, B, A, 1000);
+    assert_int_equal(network.counters.half_open, 1);
+    send_text(&client, "into the void");
+    net_write(nets[B], first_server.stream, &(struct bytes){(const uint8_t *)"x", 1}, 1);
+    sim_net_heal(&network);
+    run_for(60 * TIME_NS_PER_S);
+    assert_true(server.got.size == 0 && client.got.size == 0 && !server.closed && !client.closed);
+    net_abort(nets[A], client.stream); /* which the other end doesn't hear of */
+    run_for(60 * TIME_NS_PER_S);
+    assert_false(server.closed);
+    client = (struct end){.net = nets[A]};
+    server = (struct end){.net = nets[B]};
+    connect_client();
+    run_for(TIME_NS_PER_S);
+    send_text(&client, "hello");
+    run_for(TIME_NS_PER_S);
+    assert_got(&server, "hello");
+    net_abort(nets[B], first_server.stream);
+    tear_down();
+}
+
+static void test_an_attempt_to_connect_hangs_until_the_link_is_whole(void **state)
+{
+    (void)state;
+    set_up(1);
+    sim_net_hang(&network, A, B, 3600 * TIME_NS_PER_S);
+    connect_client();
+    run_for(600 * TIME_NS_PER_S);
+    assert_true(!client.connected && !client.closed && accepted_count == 0);
+    sim_net_heal(&network);
+    run_for(10 * TIME_NS_PER_S);
+    assert_true(client.connected && accepted_count == 1);
+    /* One that is given up doesn't come back. */
+    net_abort(nets[A], client.stream);
+    sim_net_hang(&network, A, B, world.now + 5 * TIME_NS_PER_S);
+    client = (struct end){.net = nets[A]};
+    connect_client();
+    run_for(TIME_NS_PER_S);
+    net_abort(nets[A], client.stream);
+    run_for(60 * TIME_NS_PER_S);
+    assert_true(accepted_count == 1 && !client.connected && !client.closed);
+    tear_down();
+}
+
+static void test_a_slow_reader_makes_the_sender_queue(void **state)
+{
+    (void)state;
+    set_up(1);
+    connect_client();
+    run_for(TIME_NS_PER_S);
+    static uint8_t data[SIM_NET_WINDOW_BYTES + 300000];
+    for (size_t i = 0; i < sizeof data; i++) data[i] = (uint8_t)(i * 7 + i / 256);
+    sim_net_slow(&network, B, 1000, 10 * TIME_NS_PER_MS, world.now + 2 * TIME_NS_PER_S);
+    send_bytes(&client, data, sizeof data);
+    run_for(TIME_NS_PER_S);
+    assert_true(server.got.size > 20000 && server.got.size <= 110000);
+    assert_true(net_queued_bytes(nets[A], client.stream) > 0 && !client.drained);
+    run_for(10 * TIME_NS_PER_S);
+    assert_true(client.drained && net_queued_bytes(nets[A], client.stream) == 0);
+    assert_int_equal(server.got.size, sizeof data);
+    assert_memory_equal(server.got.data, data, sizeof data);
+    tear_down();
+}
+
+static size_t greetings_in(struct bytes bytes, uint32_t version_max)
+{
+    size_t count = 0, size;
+    struct peer_frame frame;
+    for (; peer_frame_next(bytes, &frame, &size) == ERR_OK; bytes = bytes_of(bytes.data + size, bytes.size - size)) {
+        struct peer_greeting greeting;
+        assert_int_equal(peer_greeting_decode(&frame, &greeting), ERR_OK);
+        assert_int_equal(greeting.version_max, version_max);
+        count++;
+    }
+    assert_int_equal(bytes.size, 0);
+    return count;
+}
+
+/* Only streams to the peer port pass the box, only while it stands there, and it lets go of what it holds when links are healed. */
+static void test_a_middle_box_stands_in_the_way_of_peers(void **state)
+{
+    (void)state;
+    struct peer_greeting greeting = {.version_min = 1, .version_max = 1, .member = 7, .node_id = "a"};
+    for (unsigned way = 0; way < 4; way++) {
+        set_up(way + 1);
+        network.peer_port = way == 3 ? 7001 : 7000;
+        connect_client();
+        run_for(TIME_NS_PER_S);
+        struct buffer frame = {0};
+        peer_greeting_encode(&greeting, &frame);
+        struct sim_box_rules rules = {.greetings_too = true, .hold_max = 3600 * TIME_NS_PER_S};
+        if (way == 0) rules.drop = 1000;
+        if (way == 1) rules.duplicate = 1000;
+        if (way >= 2) rules.hold = 1000;
+        sim_net_meddle(&network, A, B, &rules, world.now + TIME_NS_PER_S);
+        for (unsigned i = 0; i < 10; i++) send_bytes(&client, frame.data, frame.size);
+        run_for(500 * TIME_NS_PER_MS);
+        size_t now = greetings_in(buffer_bytes(&server.got), 1);
+        static const size_t least[] = {0, 10, 0, 10}, most[] = {0, 19, 1, 10};
+        assert_in_range(now, least[way], most[way]);
+        sim_net_heal(&network);
+        run_for(TIME_NS_PER_S);
+        static const size_t in_the_end[] = {0, 20, 10, 10};
+        assert_int_equal(greetings_in(buffer_bytes(&server.got), 1), in_the_end[way]);
+        buffer_free(&frame);
+        tear_down();
+    }
+}
+
+static void test_a_host_greets_with_another_version(void **state)
+{
+    (void)state;
+    struct peer_greeting greeting = {.version_min = 1, .version_max = 1, .member = 7, .node_id = "a"};
+    set_up(1);
+    network.peer_port = 7000;
+    network.hosts[A].version_min = 2;
+    network.hosts[A].version_max = 3;
+    connect_client();
+    run_for(TIME_NS_PER_S);
+    struct buffer frame = {0};
+    peer_greeting_encode(&greeting, &frame);
+    send_bytes(&client, frame.data, frame.size);
+    run_for(TIME_NS_PER_S);
+    assert_int_equal(greetings_in(buffer_bytes(&server.got), 3), 1);
+    buffer_free(&frame);
+    tear_down();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +571,11 @@ int main(void)
         cmocka_unit_test(test_a_killed_process_ends_its_streams),
         cmocka_unit_test(test_a_machine_without_power_is_silent),
         cmocka_unit_test(test_a_reset_reaches_both),
+        cmocka_unit_test(test_a_half_open_connection_is_silent_and_a_new_one_works),
+        cmocka_unit_test(test_an_attempt_to_connect_hangs_until_the_link_is_whole),
+        cmocka_unit_test(test_a_slow_reader_makes_the_sender_queue),
+        cmocka_unit_test(test_a_middle_box_stands_in_the_way_of_peers),
+        cmocka_unit_test(test_a_host_greets_with_another_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 #include "drive/bootstrap.h"
 
+#include "base/mark.h"
 #include "base/mem.h"
 #include "base/random.h"
 
@@ -233,6 +234,7 @@ static enum error note_uncertain(const struct bootstrap *bootstrap, struct raft_
                                            .known_last_index = scan->known_last_index,
                                            .known_last_term = scan->known_last_term};
     replica_recover_uncertain(replica, &uncertainty);
+    if (damaged) MARK(LOG_UNCERTAIN);
     if (damaged) {
         log_error(logger, "the log is damaged; taking what is missing from the other members",
                   "from_index=%llu known_last_index=%llu damage=\"%s\"", (unsigned long long)(scan->last_index + 1),
@@ -254,6 +256,7 @@ enum error bootstrap_replica(const struct bootstrap *bootstrap, struct raft_stat
     struct snapshot_metadata snapshot;
     enum error error = snapshot_handler_recover(bootstrap->snapshots, replica, &snapshot, text);
     if (error == ERR_DAMAGED && bootstrap->config->member_count > 1) {
+        MARK(SNAPSHOT_DAMAGED);
         /* The log then lacks its beginning, so it is uncertain from there, and a peer sends its snapshot. */
         log_error(logger, "the snapshot is damaged; taking the state from the other members", "damage=\"%s\"", text);
         error = ERR_OK;
@@ -271,6 +274,7 @@ enum error bootstrap_replica(const struct bootstrap *bootstrap, struct raft_stat
                                     status.raft.last_term, replica_applied_chain(replica), &sink, replica, &scan, text);
     }
     if (error == ERR_OK && scan.outcome == LOG_TORN) {
+        MARK(LOG_TORN);
         log_info(logger, "cut the torn end of the log", "last_index=%llu what=\"%s\"",
                  (unsigned long long)scan.last_index, scan.damage);
     }

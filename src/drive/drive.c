@@ -8,6 +8,7 @@
 #include "drive/drive.h"
 
 #include "base/check.h"
+#include "base/mark.h"
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "drive/bootstrap.h"
@@ -175,6 +176,8 @@ static void on_log_written(void *user, uint64_t number, uint64_t file_bytes)
 static void on_log_full(void *user, bool full)
 {
     struct drive *drive = user;
+    if (full) MARK(DISK_FULL);
+    if (!full) MARK(ROOM_AGAIN);
     if (full) {
         log_error(drive->ports.logger, "the disk is full: writes are refused until there is room", "path=%s",
                   drive->config.log_directory);
@@ -230,6 +233,7 @@ static void on_snapshot_made(void *user, raft_index index, uint64_t size_bytes)
 static void on_snapshot_not_made(void *user, const char *text)
 {
     struct drive *drive = user;
+    MARK(SNAPSHOT_GIVEN_UP);
     log_warn(drive->ports.logger, "a snapshot was given up", "cause=\"%s\"", text);
     if (drive->failed || drive->replica == NULL) return;
     struct replica_event event = {.type = REPLICA_SNAPSHOT_FAILED};
@@ -268,6 +272,7 @@ static void on_log_reset(void *user)
     }
     drive->stepped = true;
     drive->host.snapshots_installed++;
+    MARK(SNAPSHOT_INSTALLED);
     snapshot_handler_installed(drive->snapshots, current_term(drive));
     struct replica_status status;
     replica_status(drive->replica, &status);
@@ -278,7 +283,10 @@ static void on_log_reset(void *user)
 /* The log may be reset once no write is under way; the replica issues none while it installs. */
 static void continue_install(struct drive *drive)
 {
-    if (drive->write_number != 0) return;
+    if (drive->write_number != 0) {
+        MARK(INSTALL_WAITED);
+        return;
+    }
     drive->install_waits = false;
     if (MUTANT(INSTALLS_OVER_OLD_LOG)) {
         on_log_reset(drive);
@@ -399,6 +407,7 @@ static void adopt_cluster(struct drive *drive, uint64_t cluster_id, bool wiped)
         return;
     }
     if (wiped) {
+        MARK(WIPED_MEMBER_JOINED);
         log_warn(drive->ports.logger, "this node's disk was wiped: it takes part again once it caught up",
                  "cluster_id=%016llx", (unsigned long long)cluster_id);
     } else {

@@ -1,4 +1,5 @@
 #include "base/check.h"
+#include "base/mark.h"
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "drive/log_internal.h"
@@ -70,6 +71,7 @@ static enum error load_metadata(struct recovery *recovery, uint64_t log_id)
     if (error == ERR_NO_FILE) disk_text_format(text, "%s: the file is missing", manager->metadata_file.path);
     if (error == ERR_NO_FILE || error == ERR_DAMAGED) {
         recovery->metadata_lost = true;
+        MARK(LOG_METADATA_LOST);
         manager->metadata = (struct log_metadata){0};
         return ERR_OK;
     }

@@ -1,4 +1,5 @@
 #include "base/check.h"
+#include "base/mark.h"
 #include "base/mem.h"
 #include "drive/snapshot_internal.h"
 
@@ -165,6 +166,7 @@ void snapshot_handler_reply(struct snapshot_handler *handler, const struct peer_
         sender_end(sender, true);
         return;
     }
+    if (sender->probing && message->offset > sender->next) MARK(SNAPSHOT_TRANSFER_WENT_ON);
     sender->probing = false;
     if (message->rejected || message->offset > sender->next) {
         sender->next = message->offset;

@@ -1,6 +1,7 @@
 /* election.c - whom to vote for (Voter), how to campaign (LeaderElectionAlgorithm), when (LeaderElectionManager). */
 #include "raft/raft_internal.h"
 
+#include "base/mark.h"
 #include "base/mutant.h"
 
 /* After the leader's process crashed: how long a member waits at most before it tries. */
@@ -54,6 +55,9 @@ static bool log_is_up_to_date(const struct raft *raft, raft_index index, raft_te
     bool bounded = raft->uncertain && !MUTANT(UNCERTAIN_VOTES_LIKE_ANY);
     if (bounded && (raft->known_last_term > last_term ||
                     (raft->known_last_term == last_term && raft->known_last_index > last_index))) {
+        if (!(term > raft->known_last_term || (term == raft->known_last_term && index >= raft->known_last_index))) {
+            MARK(UNCERTAIN_REFUSED_VOTE);
+        }
         last_term = raft->known_last_term;
         last_index = raft->known_last_index;
     }
@@ -181,6 +185,7 @@ void election_on_prevote(struct raft *raft, const struct peer_message *message, 
 {
     bool granted = message->term > raft->term && !election_is_sticky(raft) && may_vote(raft, message->term) &&
                    log_is_up_to_date(raft, message->index, message->log_term);
+    if (!granted && election_is_sticky(raft)) MARK(PREVOTE_REFUSED_LEADER_LIVES);
     if (granted && raft->leader_crashed && raft->election_deadline < raft->now + QUICK_RETRY) {
         /* Two members that try at once split the vote; let the one that was first go on. */
         raft->election_deadline = raft->now + random_time(raft, QUICK_RETRY, 2 * QUICK_RETRY);
@@ -208,6 +213,7 @@ void election_on_vote(struct raft *raft, const struct peer_message *message, str
     bool free_to_vote = MUTANT(VOTES_TWICE) || raft->vote == message->from || (raft->vote == 0 && raft->leader == 0);
     bool granted = message->term == raft->term && free_to_vote && may_vote(raft, message->term) &&
                    log_is_up_to_date(raft, message->index, message->log_term);
+    if (message->term == raft->term && free_to_vote && !granted) MARK(VOTE_REFUSED_OLDER_LOG);
     if (granted) {
         raft_set_vote(raft, raft->term, message->from);
         election_reset_timer(raft);
@@ -225,6 +231,7 @@ void election_on_vote_reply(struct raft *raft, const struct peer_message *messag
         peer->rejected = true;
         if (count_rejected(raft) >= quorum_of(raft)) {
             member_id vote = raft->vote;
+            MARK(VOTE_SPLIT);
             raft_become_follower(raft, raft->term, 0, effects);
             CHECK(raft->vote == vote);
         }

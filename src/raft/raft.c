@@ -1,6 +1,7 @@
 /* raft.c - events in, effects out; terms; and what waits until term and vote are durable (RaftStateManager). */
 #include "raft/raft_internal.h"
 
+#include "base/mark.h"
 #include "base/mutant.h"
 
 const char *raft_role_name(enum raft_role role)
@@ -179,6 +180,7 @@ void raft_become_follower(struct raft *raft, raft_term term, member_id leader, s
     if (new_term) raft_set_vote(raft, term, 0);
     if (raft->role != RAFT_FOLLOWER) {
         if (raft->role == RAFT_LEADER) {
+            if (new_term) MARK(HIGHER_TERM_DEPOSED_LEADER);
             log_info(raft->logger, "stepped down", "term=%llu leader=%016llx", (unsigned long long)term,
                      (unsigned long long)leader);
         }

@@ -1,6 +1,7 @@
 #include "raft/raft_log.h"
 
 #include "base/check.h"
+#include "base/mark.h"
 #include "base/mem.h"
 #include "base/mutant.h"
 
@@ -129,8 +130,10 @@ void raft_log_truncate(struct raft_log *log, raft_index index)
         log->last_index--;
     }
     while (log->run_count > 1 && log->runs[log->run_count - 1].first_index >= index) log->run_count--;
+    if (log->durable_index >= index) MARK(CUT_DURABLE);
     if (log->durable_index >= index) log->durable_index = index - 1;
     if (log->unwritten_first > index) log->unwritten_first = index;
+    if (log->write_pending && log->write_last >= index) MARK(CUT_UNDER_WRITE);
     if (log->write_pending && log->write_last >= index && !MUTANT(LATE_COMPLETION_COUNTS)) log->write_last = index - 1;
 }
 

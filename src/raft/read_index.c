@@ -7,6 +7,7 @@
  */
 #include "raft/raft_internal.h"
 
+#include "base/mark.h"
 #include "base/mutant.h"
 
 static void push(struct pending_read **array, uint32_t *count, uint32_t *capacity, struct pending_read read)
@@ -58,6 +59,7 @@ void read_index_ask(struct raft *raft, member_id from, uint64_t context, struct 
 void read_index_flush(struct raft *raft, struct raft_effects *effects)
 {
     if (raft->role != RAFT_LEADER || raft->round_reads > 0 || raft->read_count == 0) return;
+    if (raft->commit < raft->term_first_index) MARK(READS_WAIT_FOR_OWN_COMMIT);
     /* Before an entry of its own term is committed a leader doesn't know the commit index (dissertation §6.4, step 1). */
     if (raft->commit < raft->term_first_index && !MUTANT(READ_BEFORE_OWN_COMMIT)) return;
     raft->read_round++;
@@ -92,6 +94,7 @@ void read_index_on_reply(struct raft *raft, const struct peer_message *message, 
     for (uint32_t i = 0; i < raft->forwarded_count; i++) {
         if (raft->forwarded[i].context != message->context) continue;
         if (message->rejected) {
+            MARK(READ_REFUSED);
             /* It leads no more in this term, so nobody does. To ask it again would go round and round. */
             raft_become_follower(raft, raft->term, 0, effects);
             return;
@@ -178,6 +181,8 @@ void read_index_resolve(struct raft *raft, struct raft_effects *effects)
     raft_index held = raft->verified < raft->log.durable_index ? raft->verified : raft->log.durable_index;
     if (held < raft->resolve_index) return;
     raft->uncertain = false;
+    if (is_wiped(raft)) MARK(WIPED_MEMBER_CERTAIN);
+    if (!is_wiped(raft)) MARK(UNCERTAIN_MEMBER_CERTAIN);
     /* Of a wiped member the votes are lost too: it votes only in terms that it can't have voted in. */
     if (is_wiped(raft)) raft->no_vote_before_term = before_wipe + 1;
     raft->state_dirty = true;

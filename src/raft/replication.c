@@ -48,6 +48,8 @@ void replication_become_leader(struct raft *raft, struct raft_effects *effects)
     CHECK(raft->role == RAFT_CANDIDATE && !raft->uncertain);
     raft->role = RAFT_LEADER;
     raft->leader = raft->config.self;
+    if (raft->transfer_campaign) MARK(LEADERSHIP_TRANSFERRED);
+    if (raft->log.last_index > raft->commit) MARK(LEADER_WITH_OLD_UNCOMMITTED);
     raft->leader_crashed = false;
     raft->quick_tries = 0;
     raft->heartbeat_deadline = raft->now + raft->config.heartbeat_interval;
@@ -113,9 +115,11 @@ static bool window_is_open(const struct raft *raft, const struct progress *peer)
 static void replicate_to(struct raft *raft, struct progress *peer, struct raft_effects *effects)
 {
     struct raft_log *log = &raft->log;
+    if (peer->state == PROGRESS_REPLICATE && !window_is_open(raft, peer)) MARK(WINDOW_FULL);
     while (peer->connected && !peer->log_read_pending) {
         if (peer->next < log->first_index) {
             if (peer->state != PROGRESS_SNAPSHOT) {
+                MARK(FOLLOWER_NEEDS_SNAPSHOT);
                 begin_probe(peer);
                 peer->state = PROGRESS_SNAPSHOT;
             }
@@ -153,6 +157,7 @@ void replication_log_read(struct raft *raft, const struct raft_event *event, str
     peer->log_read_pending = false;
     if (peer->state != PROGRESS_REPLICATE || !peer->connected) return;
     if (event->entry_count == 0) {
+        MARK(LOG_READ_GONE);
         /* They are gone, or damaged: a snapshot brings the follower forward. */
         begin_probe(peer);
         peer->state = PROGRESS_SNAPSHOT;
@@ -171,6 +176,7 @@ void replication_log_read(struct raft *raft, const struct raft_event *event, str
         bytes += entry->record_bytes;
         count++;
     }
+    if (count > 0) MARK(LOG_READ_BACK);
     if (count > 0) send_append(raft, peer, event->entries, count, bytes, effects);
 }
 
@@ -286,6 +292,7 @@ static void on_rejection(struct raft *raft, struct progress *peer, const struct 
 {
     if (message->index <= peer->match) return; /* late */
     if (peer->state == PROGRESS_SNAPSHOT) return;
+    MARK(APPEND_REJECTED);
     raft_index hint = raft_log_last_at_most(&raft->log, message->hint_index, message->hint_term);
     raft_index next = hint + 1;
     if (next > message->index) next = message->index;
@@ -304,6 +311,7 @@ void replication_on_append_reply(struct raft *raft, const struct peer_message *m
     if (raft->role != RAFT_LEADER || peer == NULL) return;
     peer->last_heard = raft->now;
     bool was_uncertain = peer->uncertain;
+    if (message->uncertain && !message->rejected) MARK(ACK_OF_UNCERTAIN);
     peer->uncertain = message->uncertain;
     if (message->rejected) {
         on_rejection(raft, peer, message);

@@ -1,4 +1,5 @@
 /* apply.c - committed entries to the store, in order, the same on every member. It never looks at the clock. */
+#include "base/mark.h"
 #include "base/mutant.h"
 #include "base/random.h"
 #include "replica/replica_internal.h"
@@ -55,6 +56,7 @@ static bool apply_entry(struct replica *replica, const struct entry *entry, stru
             return false;
         }
         bool first = sessions_admit(&replica->sessions, command.origin, command.incarnation, command.sequence);
+        if (!first) MARK(REPEAT_DROPPED);
         if (first || MUTANT(APPLIES_TWICE)) {
             if (!apply_command(replica, &command, effects, &revision, &existed)) return false;
             requests_applied(replica, &command, revision, existed, effects);
@@ -97,6 +99,7 @@ static void propose_compaction(struct replica *replica, struct replica_effects *
     store_revision current = store_current_revision(replica->store);
     if (store_history_bytes(replica->store) <= replica->sessions.history_bytes_budget) return;
     if (replica->compaction_proposed > compacted || current <= compacted) return;
+    MARK(HISTORY_COMPACTED);
     /* Half of what there is: the newer half may still serve watchers and old revisions. */
     replica->compaction_proposed = compacted + (current - compacted + 1) / 2;
     requests_propose_own(replica, command_compact(replica->compaction_proposed), effects);

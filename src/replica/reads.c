@@ -7,6 +7,7 @@
  */
 #include "replica/replica_internal.h"
 
+#include "base/mark.h"
 #include "base/mutant.h"
 
 static void push(struct reader_list *list, struct pending_reader reader)
@@ -48,6 +49,7 @@ void reads_flush(struct replica *replica, struct replica_effects *effects)
     struct reader_list empty = replica->in_round;
     replica->in_round = replica->gathered;
     replica->gathered = empty;
+    if (replica->in_round.count > 1) MARK(READ_SHARED);
     replica->round_active = true;
     replica->read_rounds++;
     struct raft_event event = {.type = RAFT_READ, .context = ++replica->read_context};

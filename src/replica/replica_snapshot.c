@@ -1,6 +1,7 @@
 /* replica_snapshot.c - the state as a snapshot's chunks, and back. Format: storage/snapshot.h. */
 #include "replica/replica_internal.h"
 
+#include "base/mark.h"
 #include "base/mutant.h"
 
 /* ---- making ---- */
@@ -42,6 +43,7 @@ void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writ
         replica->snapshot_sessions_written = true;
         snapshot_write_chunk(writer, SNAPSHOT_CHUNK_SESSIONS, buffer_bytes(&replica->snapshot_sessions), out);
     }
+    if (writer->chunk_count > 2) MARK(SNAPSHOT_IN_SLICES);
     buffer_clear(&replica->snapshot_scratch);
     store_snapshot_next(replica->store, &replica->snapshot_writer, SNAPSHOT_CHUNK_PAYLOAD_BYTES_TARGET,
                         &replica->snapshot_scratch);
@@ -191,7 +193,9 @@ bool replica_install_prepare(struct replica *replica)
     raft_status(replica->raft, &status);
     /* The log caught up meanwhile: then what it holds beyond the snapshot may have been acknowledged, and must stay. */
     bool in_log = raft_term_at(replica->raft, header->index) == header->term;
+    if (status.commit >= header->index || in_log) MARK(SNAPSHOT_NOT_NEEDED);
     if (status.commit >= header->index || (in_log && !MUTANT(INSTALLS_OVER_LONGER_LOG))) return false;
+    if (status.last_index >= header->index) MARK(SNAPSHOT_OVER_CONFLICT);
     replica->installing = true;
     struct raft_effects none = {0};
     struct raft_event event = {.type = RAFT_INSTALL_BEGIN, .now = replica->now};

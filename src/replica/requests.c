@@ -4,6 +4,7 @@
  * Each has a sequence, by which its entry is recognised when it is applied on this member; only then is it answered
  * (contract rule 4). What timed out is forgotten here and may still happen.
  */
+#include "base/mark.h"
 #include "replica/replica_internal.h"
 
 #define FORWARDS_MAX 4u
@@ -122,6 +123,7 @@ void requests_propose_own(struct replica *replica, struct entry *entry, struct r
 static void refuse_forward(struct replica *replica, const struct peer_message *message, enum error reason,
                            struct replica_effects *effects)
 {
+    MARK(FORWARD_REFUSED);
     struct peer_message reply = {.type = PEER_FORWARD_REPLY,
                                  .from = replica->config.raft.self,
                                  .to = message->from,
@@ -171,6 +173,7 @@ void requests_on_forward_reply(struct replica *replica, const struct peer_messag
         finish(replica, write, reason, 0, false, effects);
         return;
     }
+    MARK(FORWARDED_AGAIN);
     struct entry *entry = write->forwarded;
     write->forwarded = NULL;
     dispatch(replica, write, entry, effects);
@@ -237,6 +240,7 @@ void requests_new_term(struct replica *replica, raft_term term, struct replica_e
     if (effects == NULL || replica->write_count == 0) return;
     for (uint64_t sequence = replica->oldest_sequence; sequence < replica->next_sequence; sequence++) {
         struct pending_write *write = find(replica, sequence);
+        if (write != NULL && write->term < term) MARK(WRITE_LOST_WITH_LEADER);
         if (write != NULL && write->term < term) finish(replica, write, ERR_LEADER_CHANGED, 0, false, effects);
     }
 }

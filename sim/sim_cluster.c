@@ -162,13 +162,33 @@ static void turn_ended(void *user, unsigned number)
     if (cluster->nodes[number].state != SIM_NODE_DOWN) sim_checker_look(&cluster->checker, number);
 }
 
-static bool status_of(void *user, unsigned number, struct replica_status *out)
+static const struct replica *replica_of(void *user, unsigned number)
 {
     const struct sim_node *node = &((struct sim_cluster *)user)->nodes[number];
-    const struct replica *replica = node->drive == NULL ? NULL : drive_replica(node->drive);
-    if (replica == NULL || node->state == SIM_NODE_DOWN) return false;
-    replica_status(replica, out);
-    return true;
+    return node->drive == NULL || node->state == SIM_NODE_DOWN ? NULL : drive_replica(node->drive);
+}
+
+static bool status_of(void *user, unsigned number, struct replica_status *out)
+{
+    const struct replica *replica = replica_of(user, number);
+    if (replica != NULL) replica_status(replica, out);
+    return replica != NULL;
+}
+
+static bool entry_of(void *user, unsigned number, raft_index index, raft_term *term, uint32_t *chain)
+{
+    const struct replica *replica = replica_of(user, number);
+    return replica != NULL && replica_entry_at(replica, index, term, chain);
+}
+
+static uint32_t applied_chain_of(void *user, unsigned number)
+{
+    return replica_applied_chain(replica_of(user, number));
+}
+
+static const struct sim_disk *disk_of(void *user, unsigned number)
+{
+    return &((struct sim_cluster *)user)->nodes[number].disk;
 }
 
 void sim_cluster_init(struct sim_cluster *cluster, struct sim_world *world, struct sim_net *network,
@@ -183,7 +203,8 @@ void sim_cluster_init(struct sim_cluster *cluster, struct sim_world *world, stru
     cluster->marks = marks;
     sim_world_random(world, "cluster", 0, &cluster->random);
     sim_checker_init(&cluster->checker, world, node_count);
-    cluster->checker.status = status_of;
+    cluster->checker.view = (struct sim_checker_view){
+        .status = status_of, .entry = entry_of, .applied_chain = applied_chain_of, .disk = disk_of};
     cluster->checker.user = cluster;
     struct drive_config *shared = &cluster->config;
     shared->api_port = SIM_API_PORT;

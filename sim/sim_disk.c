@@ -890,6 +890,52 @@ bool sim_disk_is_dirty(const struct sim_disk *disk)
     return false;
 }
 
+bool sim_disk_file_is_durable(const struct sim_disk *disk, const char *path)
+{
+    const struct sim_inode *inode = names_find(&disk->current, path);
+    if (inode == NULL) return true;
+    if (names_find(&disk->durable, path) != inode || inode->size != inode->durable_size) return false;
+    for (const struct sim_shadow *shadow = inode->shadows; shadow != NULL; shadow = shadow->next) {
+        if (shadow->dirty != 0) return false;
+    }
+    return true;
+}
+
+bool sim_disk_file_is_used(const struct sim_disk *disk, const char *path)
+{
+    const struct sim_inode *inode = names_find(&disk->current, path);
+    if (inode == NULL || inode->page_count == 0 || inode->pages[0] == NULL) return false;
+    return !all_zero(inode->pages[0]->data, SIM_SECTOR_BYTES);
+}
+
+size_t sim_disk_read_durable(const struct sim_disk *disk, const char *path, uint64_t offset, void *data, size_t size)
+{
+    const struct sim_inode *inode = names_find(&disk->durable, path);
+    if (inode == NULL || offset >= inode->durable_size) return 0;
+    if (size > inode->durable_size - offset) size = (size_t)(inode->durable_size - offset);
+    for (size_t at = 0, part; at < size; at += part) {
+        uint64_t number = (offset + at) / SIM_PAGE_BYTES;
+        size_t in_page = (size_t)((offset + at) % SIM_PAGE_BYTES);
+        part = SIM_PAGE_BYTES - in_page < size - at ? SIM_PAGE_BYTES - in_page : size - at;
+        const struct sim_page *page = number < inode->page_count ? inode->pages[number] : NULL;
+        if (page == NULL) {
+            memset((uint8_t *)data + at, 0, part);
+        } else {
+            memcpy((uint8_t *)data + at, (page->shadow == NULL ? page->data : page->shadow->durable) + in_page, part);
+        }
+    }
+    return size;
+}
+
+void sim_disk_each_file(const struct sim_disk *disk, const char *prefix, void (*visit)(void *user, const char *path),
+                        void *user)
+{
+    for (uint32_t i = 0; i < disk->current.count; i++) {
+        const char *path = disk->current.names[i].path;
+        if (strncmp(path, prefix, strlen(prefix)) == 0) visit(user, path);
+    }
+}
+
 void sim_disk_sync_all(struct sim_disk *disk)
 {
     for (struct sim_inode *inode = disk->inodes; inode != NULL; inode = inode->next) inode_sync(disk, inode, false);

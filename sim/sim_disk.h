@@ -87,6 +87,15 @@ void sim_disk_restart(struct sim_disk *disk, bool power_loss);
 uint64_t sim_disk_used_bytes(const struct sim_disk *disk);
 /* Whether something isn't durable yet. */
 bool sim_disk_is_dirty(const struct sim_disk *disk);
+/* Whether the file's contents and its name are all on the device; true when it isn't there. */
+bool sim_disk_file_is_durable(const struct sim_disk *disk, const char *path);
+/* Whether its first sector holds anything. */
+bool sim_disk_file_is_used(const struct sim_disk *disk, const char *path);
+/* What a loss of power would leave of the file at least: bytes from `offset` on; returns how many there are. */
+size_t sim_disk_read_durable(const struct sim_disk *disk, const char *path, uint64_t offset, void *data, size_t size);
+/* Calls `visit` with the path of each file whose path begins so, in the order of their bytes. */
+void sim_disk_each_file(const struct sim_disk *disk, const char *prefix, void (*visit)(void *user, const char *path),
+                        void *user);
 /* Everything at once, as it were all synced. */
 void sim_disk_sync_all(struct sim_disk *disk);
 

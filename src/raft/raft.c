@@ -476,6 +476,14 @@ raft_term raft_term_at(const struct raft *raft, raft_index index)
     return raft_log_term(&raft->log, index);
 }
 
+bool raft_entry_at(const struct raft *raft, raft_index index, raft_term *term, uint32_t *chain)
+{
+    if (index + 1 < raft->log.cache_first || index > raft->log.last_index) return false;
+    *term = raft_log_term(&raft->log, index);
+    *chain = raft_log_chain(&raft->log, index);
+    return true;
+}
+
 void raft_status(const struct raft *raft, struct raft_status *out)
 {
     *out = (struct raft_status){

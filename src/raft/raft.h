@@ -245,6 +245,10 @@ void raft_status(const struct raft *raft, struct raft_status *out);
 /* The term of the entry at `index`; 0 when the log doesn't reach there. */
 raft_term raft_term_at(const struct raft *raft, raft_index index);
 
+/* For checkers: term and chain value (base/entry.h) of an entry that is in memory, or of the one before those. False for
+   any other index. */
+bool raft_entry_at(const struct raft *raft, raft_index index, raft_term *term, uint32_t *chain);
+
 const char *raft_role_name(enum raft_role role);
 
 #endif

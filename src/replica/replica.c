@@ -267,6 +267,11 @@ uint32_t replica_applied_chain(const struct replica *replica)
     return replica->applied_chain;
 }
 
+bool replica_entry_at(const struct replica *replica, raft_index index, raft_term *term, uint32_t *chain)
+{
+    return raft_entry_at(replica->raft, index, term, chain);
+}
+
 void replica_status(const struct replica *replica, struct replica_status *out)
 {
     *out = (struct replica_status){

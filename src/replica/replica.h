@@ -151,6 +151,8 @@ void replica_snapshot_end(struct replica *replica);
 const struct store *replica_store(const struct replica *replica);
 /* The chain value of the last applied entry. */
 uint32_t replica_applied_chain(const struct replica *replica);
+/* For checkers: as raft_entry_at. */
+bool replica_entry_at(const struct replica *replica, raft_index index, raft_term *term, uint32_t *chain);
 
 struct replica_status {
     struct raft_status raft;

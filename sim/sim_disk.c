@@ -1,44 +1,7 @@
-#include "sim/sim_disk.h"
+#include "sim/sim_inode.h"
 
 #include "base/check.h"
 #include "base/mem.h"
-
-/* Older unsynced contents that are remembered for one sector. */
-#define VERSIONS_PER_SECTOR_MAX 4u
-
-/* What the cache holds of 4096 bytes. A page that isn't there is all zero, in the cache and on the device. */
-struct sim_page {
-    uint8_t data[SIM_PAGE_BYTES];
-    struct sim_shadow *shadow; /* NULL: the device holds the same */
-    struct sim_page *next_free;
-};
-
-/* What the device holds where the cache differs, or may. */
-struct sim_shadow {
-    uint8_t durable[SIM_PAGE_BYTES];
-    struct sim_version *versions; /* newest first */
-    uint64_t page_number;
-    uint8_t dirty;     /* by sector: the next sync writes it */
-    uint8_t forgotten; /* by sector: a failed sync dropped it */
-    struct sim_shadow *next;
-};
-
-/* An unsynced content that another one replaced. */
-struct sim_version {
-    uint8_t data[SIM_SECTOR_BYTES];
-    uint32_t sector;
-    struct sim_version *next;
-};
-
-struct sim_inode {
-    struct sim_page **pages;
-    uint64_t page_count;
-    uint64_t size, durable_size;
-    struct sim_shadow *shadows;
-    uint32_t references; /* names, durable names, open files, changes */
-    uint32_t links;      /* names and open files: what takes room */
-    struct sim_inode *previous, *next;
-};
 
 struct disk_file {
     struct sim_inode *inode;
@@ -64,215 +27,7 @@ static struct sim_disk *of(struct disk *disk)
     return (struct sim_disk *)disk;
 }
 
-/* ---- pages ---- */
-
-static struct sim_page *page_new(struct sim_disk *disk)
-{
-    struct sim_page *page = disk->free_pages;
-    if (page != NULL) {
-        disk->free_pages = page->next_free;
-    } else {
-        page = mem_alloc(sizeof *page);
-    }
-    memset(page->data, 0, sizeof page->data);
-    page->shadow = NULL;
-    return page;
-}
-
-static void page_free(struct sim_disk *disk, struct sim_page *page)
-{
-    page->next_free = disk->free_pages;
-    disk->free_pages = page;
-}
-
-static void versions_free(struct sim_disk *disk, struct sim_shadow *shadow)
-{
-    while (shadow->versions != NULL) {
-        struct sim_version *version = shadow->versions;
-        shadow->versions = version->next;
-        version->next = disk->free_versions;
-        disk->free_versions = version;
-    }
-}
-
-static void shadow_free(struct sim_disk *disk, struct sim_shadow *shadow)
-{
-    versions_free(disk, shadow);
-    shadow->next = disk->free_shadows;
-    disk->free_shadows = shadow;
-}
-
-/* The shadow of a page, which is made when there is none: the device holds what the cache holds now. */
-static struct sim_shadow *shadow_of(struct sim_disk *disk, struct sim_inode *inode, uint64_t number)
-{
-    struct sim_page *page = inode->pages[number];
-    if (page->shadow != NULL) return page->shadow;
-    struct sim_shadow *shadow = disk->free_shadows;
-    if (shadow != NULL) {
-        disk->free_shadows = shadow->next;
-    } else {
-        shadow = mem_alloc(sizeof *shadow);
-    }
-    memcpy(shadow->durable, page->data, SIM_PAGE_BYTES);
-    shadow->versions = NULL;
-    shadow->page_number = number;
-    shadow->dirty = 0;
-    shadow->forgotten = 0;
-    shadow->next = inode->shadows;
-    inode->shadows = shadow;
-    page->shadow = shadow;
-    return shadow;
-}
-
-static void remember_version(struct sim_disk *disk, struct sim_shadow *shadow, const struct sim_page *page,
-                             uint32_t sector)
-{
-    uint32_t count = 0;
-    for (const struct sim_version *version = shadow->versions; version != NULL; version = version->next) {
-        if (version->sector == sector) count++;
-    }
-    if (count >= VERSIONS_PER_SECTOR_MAX) return;
-    struct sim_version *version = disk->free_versions;
-    if (version != NULL) {
-        disk->free_versions = version->next;
-    } else {
-        version = mem_alloc(sizeof *version);
-    }
-    memcpy(version->data, page->data + sector * SIM_SECTOR_BYTES, SIM_SECTOR_BYTES);
-    version->sector = sector;
-    version->next = shadow->versions;
-    shadow->versions = version;
-}
-
-static bool all_zero(const uint8_t *data, size_t size)
-{
-    return size == 0 || (data[0] == 0 && memcmp(data, data + 1, size - 1) == 0);
-}
-
-/* Puts bytes into the cache, within one page; NULL data: zeros. */
-static void page_write(struct sim_disk *disk, struct sim_inode *inode, uint64_t number, size_t offset,
-                       const uint8_t *data, size_t size)
-{
-    bool zero = data == NULL || all_zero(data, size);
-    if (number >= inode->page_count) {
-        if (zero) return;
-        uint64_t count = inode->page_count * 2 > number + 1 ? inode->page_count * 2 : number + 1;
-        inode->pages = mem_realloc(inode->pages, count * sizeof *inode->pages);
-        memset(inode->pages + inode->page_count, 0, (count - inode->page_count) * sizeof *inode->pages);
-        inode->page_count = count;
-    }
-    struct sim_page *page = inode->pages[number];
-    if (page == NULL) {
-        if (zero) return;
-        page = inode->pages[number] = page_new(disk);
-    }
-    struct sim_shadow *shadow = shadow_of(disk, inode, number);
-    uint32_t last = (uint32_t)((offset + size - 1) / SIM_SECTOR_BYTES);
-    for (uint32_t sector = (uint32_t)(offset / SIM_SECTOR_BYTES); sector <= last; sector++) {
-        if (shadow->dirty & 1u << sector) remember_version(disk, shadow, page, sector);
-        shadow->dirty |= (uint8_t)(1u << sector);
-        shadow->forgotten &= (uint8_t) ~(1u << sector);
-    }
-    if (data == NULL) {
-        memset(page->data + offset, 0, size);
-    } else {
-        memcpy(page->data + offset, data, size);
-    }
-}
-
-static void inode_write(struct sim_disk *disk, struct sim_inode *inode, uint64_t offset, const uint8_t *data,
-                        uint64_t size)
-{
-    uint64_t at = 0;
-    while (at < size) {
-        size_t in_page = (size_t)((offset + at) % SIM_PAGE_BYTES);
-        size_t part = SIM_PAGE_BYTES - in_page < size - at ? SIM_PAGE_BYTES - in_page : (size_t)(size - at);
-        page_write(disk, inode, (offset + at) / SIM_PAGE_BYTES, in_page, data == NULL ? NULL : data + at, part);
-        at += part;
-    }
-}
-
-/* A sync that returned, or one that failed: then each sector is written or forgotten by chance. */
-static void inode_sync(struct sim_disk *disk, struct sim_inode *inode, bool failed)
-{
-    struct sim_shadow **at = &inode->shadows;
-    while (*at != NULL) {
-        struct sim_shadow *shadow = *at;
-        struct sim_page *page = inode->pages[shadow->page_number];
-        for (uint32_t sector = 0; shadow->dirty != 0 && sector < SIM_PAGE_SECTORS; sector++) {
-            if (!(shadow->dirty & 1u << sector)) continue;
-            if (failed && random_chance(&disk->random, 500)) {
-                shadow->forgotten |= (uint8_t)(1u << sector);
-            } else {
-                memcpy(shadow->durable + sector * SIM_SECTOR_BYTES, page->data + sector * SIM_SECTOR_BYTES,
-                       SIM_SECTOR_BYTES);
-            }
-        }
-        shadow->dirty = 0;
-        versions_free(disk, shadow);
-        if (shadow->forgotten == 0) {
-            page->shadow = NULL;
-            *at = shadow->next;
-            shadow_free(disk, shadow);
-        } else {
-            at = &shadow->next;
-        }
-    }
-    if (!failed || random_chance(&disk->random, 500)) inode->durable_size = inode->size;
-}
-
-/* What a write past the cache does to pages that hold what the device doesn't: they are dropped. */
-static void drop_forgotten(struct sim_inode *inode, uint64_t offset, uint64_t size)
-{
-    for (struct sim_shadow *shadow = inode->shadows; shadow != NULL; shadow = shadow->next) {
-        uint64_t begin = shadow->page_number * SIM_PAGE_BYTES;
-        if (shadow->forgotten == 0 || begin + SIM_PAGE_BYTES <= offset || begin >= offset + size) continue;
-        struct sim_page *page = inode->pages[shadow->page_number];
-        for (uint32_t sector = 0; sector < SIM_PAGE_SECTORS; sector++) {
-            if (!(shadow->forgotten & 1u << sector)) continue;
-            memcpy(page->data + sector * SIM_SECTOR_BYTES, shadow->durable + sector * SIM_SECTOR_BYTES,
-                   SIM_SECTOR_BYTES);
-        }
-        shadow->forgotten = 0; /* no different from the device any more; the next sync frees it */
-    }
-}
-
-/* ---- inodes and names ---- */
-
-static struct sim_inode *inode_new(struct sim_disk *disk)
-{
-    struct sim_inode *inode = mem_alloc_zero(sizeof *inode);
-    inode->next = disk->inodes;
-    if (disk->inodes != NULL) disk->inodes->previous = inode;
-    disk->inodes = inode;
-    return inode;
-}
-
-static void inode_ref(struct sim_inode *inode, bool link)
-{
-    inode->references++;
-    if (link) inode->links++;
-}
-
-static void inode_unref(struct sim_disk *disk, struct sim_inode *inode, bool link)
-{
-    CHECK(inode->references > 0 && (!link || inode->links > 0));
-    if (link) inode->links--;
-    if (--inode->references > 0) return;
-    for (uint64_t i = 0; i < inode->page_count; i++) {
-        if (inode->pages[i] != NULL) page_free(disk, inode->pages[i]);
-    }
-    while (inode->shadows != NULL) {
-        struct sim_shadow *shadow = inode->shadows;
-        inode->shadows = shadow->next;
-        shadow_free(disk, shadow);
-    }
-    mem_free(inode->pages);
-    if (inode->previous != NULL) inode->previous->next = inode->next;
-    if (inode->next != NULL) inode->next->previous = inode->previous;
-    if (disk->inodes == inode) disk->inodes = inode->next;
-    mem_free(inode);
-}
+/* ---- names ---- */
 
 static uint32_t names_place(const struct sim_names *names, const char *path)
 {
@@ -303,12 +58,12 @@ static void names_remove(struct sim_disk *disk, struct sim_names *names, const c
     names->count--;
     memmove(names->names + place, names->names + place + 1, (names->count - place) * sizeof *names->names);
     mem_free(name.path);
-    inode_unref(disk, name.inode, names == &disk->current);
+    sim_inode_unref(disk, name.inode, names == &disk->current);
 }
 
 static void names_set(struct sim_disk *disk, struct sim_names *names, const char *path, struct sim_inode *inode)
 {
-    inode_ref(inode, names == &disk->current);
+    sim_inode_ref(inode, names == &disk->current);
     names_remove(disk, names, path);
     if (names->count == names->capacity) {
         names->capacity = names->capacity == 0 ? 16 : names->capacity * 2;
@@ -360,7 +115,7 @@ static void change_add(struct sim_disk *disk, const char *removed, const char *a
     change->removed = removed == NULL ? NULL : mem_copy_string(removed);
     change->added = added == NULL ? NULL : mem_copy_string(added);
     change->inode = inode;
-    inode_ref(inode, false);
+    sim_inode_ref(inode, false);
     if (disk->last_change == NULL) {
         disk->changes = change;
     } else {
@@ -377,7 +132,7 @@ static void change_apply(struct sim_disk *disk, struct sim_directory_change *cha
 
 static void change_free(struct sim_disk *disk, struct sim_directory_change *change)
 {
-    inode_unref(disk, change->inode, false);
+    sim_inode_unref(disk, change->inode, false);
     mem_free(change->removed);
     mem_free(change->added);
     mem_free(change);
@@ -439,6 +194,22 @@ static enum fate fate_of(struct sim_disk *disk, const char *operation, const cha
     return FATE_HAPPENS;
 }
 
+/* Whether an operation that changes nothing fails. */
+static bool look_fails(struct sim_disk *disk)
+{
+    uint64_t number = ++disk->counters.looks;
+    if (disk->fail_look_at == 0 || number < disk->fail_look_at) return false;
+    disk->fail_look_at = 0;
+    disk->counters.failures++;
+    sim_world_note(disk->world, disk->node, "disk: look %llu fails", (unsigned long long)number);
+    return true;
+}
+
+static enum error look_failed(struct sim_disk *disk, const char *operation, const char *path)
+{
+    return fail(disk, ERR_IO, "%s %s: Input/output error (injected)", operation, path);
+}
+
 static enum error crash(struct sim_disk *disk, const char *operation, const char *path)
 {
     sim_world_note(disk->world, disk->node, "disk: power fails at %s %s", operation, path);
@@ -476,11 +247,12 @@ static enum error operation_open(struct disk *port, const char *path, unsigned f
         enum fate fate = fate_of(disk, "open", path, 0, 0);
         if (fate == FATE_CRASH_BEFORE) return crash(disk, "open", path);
         if (fate == FATE_FAILS) return injected(disk, "open", path);
-        inode = inode_new(disk);
+        inode = sim_inode_new(disk);
         names_set(disk, &disk->current, path, inode);
         change_add(disk, NULL, path, inode);
         if (fate == FATE_CRASH_AFTER) return crash(disk, "open", path);
     }
+    if (look_fails(disk)) return look_failed(disk, "open", path);
     struct disk_file *file = mem_alloc_zero(sizeof *file);
     file->inode = inode;
     file->flags = flags;
@@ -488,7 +260,7 @@ static enum error operation_open(struct disk *port, const char *path, unsigned f
     file->next = disk->files;
     if (disk->files != NULL) disk->files->previous = file;
     disk->files = file;
-    inode_ref(inode, true);
+    sim_inode_ref(inode, true);
     *out = file;
     return ERR_OK;
 }
@@ -499,7 +271,7 @@ static void operation_close(struct disk *port, struct disk_file *file)
     if (file->previous != NULL) file->previous->next = file->next;
     if (file->next != NULL) file->next->previous = file->previous;
     if (disk->files == file) disk->files = file->next;
-    inode_unref(disk, file->inode, true);
+    sim_inode_unref(disk, file->inode, true);
     mem_free(file->path);
     mem_free(file);
 }
@@ -507,6 +279,7 @@ static void operation_close(struct disk *port, struct disk_file *file)
 static enum error operation_size(struct disk *port, struct disk_file *file, uint64_t *out)
 {
     if (of(port)->dead) return dead(of(port), "stat", file->path);
+    if (look_fails(of(port))) return look_failed(of(port), "stat", file->path);
     *out = file->inode->size;
     return ERR_OK;
 }
@@ -517,6 +290,7 @@ static enum error operation_read(struct disk *port, struct disk_file *file, uint
     struct sim_disk *disk = of(port);
     *got = 0;
     if (disk->dead) return dead(disk, "read", file->path);
+    if (look_fails(disk)) return look_failed(disk, "read", file->path);
     CHECK(file->flags & DISK_READ);
     bool uncached = file->flags & DISK_UNCACHED;
     if (uncached) {
@@ -525,26 +299,12 @@ static enum error operation_read(struct disk *port, struct disk_file *file, uint
     const struct sim_inode *inode = file->inode;
     if (offset >= inode->size) return ERR_OK;
     if (size > inode->size - offset) size = (size_t)(inode->size - offset);
-    size_t at = 0;
-    while (at < size) {
-        uint64_t number = (offset + at) / SIM_PAGE_BYTES;
-        size_t in_page = (size_t)((offset + at) % SIM_PAGE_BYTES);
-        size_t part = SIM_PAGE_BYTES - in_page < size - at ? SIM_PAGE_BYTES - in_page : size - at;
-        const struct sim_page *page = number < inode->page_count ? inode->pages[number] : NULL;
-        if (page == NULL) {
-            memset((uint8_t *)data + at, 0, part);
-        } else {
-            memcpy((uint8_t *)data + at, page->data + in_page, part);
-        }
-        const struct sim_shadow *shadow = page == NULL ? NULL : page->shadow;
-        for (uint32_t sector = 0; uncached && shadow != NULL && sector < SIM_PAGE_SECTORS; sector++) {
-            size_t begin = (size_t)sector * SIM_SECTOR_BYTES;
-            if (!(shadow->forgotten & 1u << sector) || begin >= part) continue; /* in_page is 0 here */
-            size_t bytes = SIM_SECTOR_BYTES < part - begin ? SIM_SECTOR_BYTES : part - begin;
-            memcpy((uint8_t *)data + at + begin, shadow->durable + begin, bytes);
-        }
-        at += part;
+    if (sim_inode_is_unreadable(inode, offset, size)) {
+        disk->counters.unreadable++;
+        return fail(disk, ERR_IO, "read %s: Input/output error (unreadable sector)", file->path);
     }
+    sim_inode_read(inode, uncached, offset, data, size);
+    if (disk->hooks != NULL) disk->hooks->reading(disk->hooks_user, disk->node, file->path, offset, data, size);
     *got = size;
     return ERR_OK;
 }
@@ -564,22 +324,25 @@ static enum error operation_write(struct disk *port, struct disk_file *file, uin
     CHECK(file->flags & DISK_WRITE);
     struct sim_inode *inode = file->inode;
     enum fate fate = fate_of(disk, "write", file->path, offset, size);
-    if (fate == FATE_HAPPENS && !has_room(disk, inode, offset + size)) {
+    bool full = fate == FATE_HAPPENS && !has_room(disk, inode, offset + size);
+    if (full && offset >= inode->size) {
         return fail(disk, ERR_NO_SPACE, "write %s: No space left on device", file->path);
     }
     /* A write that fails, or is under way as the power fails, got some way. */
     size_t part = size;
+    if (full) part = (size_t)(inode->size - offset);
     if (fate != FATE_HAPPENS && size > 0) part = (size_t)random_below(&disk->random, size + 1);
     disk->counters.writes++;
     sim_world_fold_bytes(disk->world, data, size < 64 ? size : 64);
     bool aligned = offset % DISK_ALIGNMENT == 0 && size % DISK_ALIGNMENT == 0 && (uintptr_t)data % DISK_ALIGNMENT == 0;
-    if ((file->flags & DISK_UNCACHED) && aligned) drop_forgotten(inode, offset, size);
+    if ((file->flags & DISK_UNCACHED) && aligned) sim_inode_drop_forgotten(inode, offset, size);
     if (part > 0) {
-        inode_write(disk, inode, offset, data, part);
+        sim_inode_write(disk, inode, offset, data, part);
         if (offset + part > inode->size) inode->size = offset + part;
     }
     if (fate == FATE_CRASH_BEFORE || fate == FATE_CRASH_AFTER) return crash(disk, "write", file->path);
     if (fate == FATE_FAILS) return injected(disk, "write", file->path);
+    if (full) return fail(disk, ERR_NO_SPACE, "write %s: No space left on device", file->path);
     return ERR_OK;
 }
 
@@ -590,7 +353,8 @@ static enum error operation_sync(struct disk *port, struct disk_file *file)
     enum fate fate = fate_of(disk, "fdatasync", file->path, 0, 0);
     if (fate == FATE_CRASH_BEFORE) return crash(disk, "fdatasync", file->path);
     disk->counters.syncs++;
-    inode_sync(disk, file->inode, fate == FATE_FAILS);
+    if (disk->hooks != NULL) disk->hooks->syncing(disk->hooks_user, disk->node, file->path);
+    sim_inode_sync(disk, file->inode, fate == FATE_FAILS);
     if (fate == FATE_FAILS) return injected(disk, "fdatasync", file->path);
     if (fate == FATE_CRASH_AFTER) return crash(disk, "fdatasync", file->path);
     return ERR_OK;
@@ -608,7 +372,7 @@ static enum error operation_truncate(struct disk *port, struct disk_file *file, 
     if (!has_room(disk, inode, size)) {
         return fail(disk, ERR_NO_SPACE, "ftruncate %s: No space left on device", file->path);
     }
-    if (size < inode->size) inode_write(disk, inode, size, NULL, inode->size - size);
+    if (size < inode->size) sim_inode_write(disk, inode, size, NULL, inode->size - size);
     inode->size = size;
     if (fate == FATE_CRASH_AFTER) return crash(disk, "ftruncate", file->path);
     return ERR_OK;
@@ -639,11 +403,11 @@ static enum error operation_rename(struct disk *port, const char *from, const ch
     if (fate == FATE_CRASH_BEFORE) return crash(disk, "rename", from);
     if (fate == FATE_FAILS) return injected(disk, "rename", from);
     if (strcmp(from, to) != 0) {
-        inode_ref(inode, false);
+        sim_inode_ref(inode, false);
         names_set(disk, &disk->current, to, inode);
         names_remove(disk, &disk->current, from);
         change_add(disk, from, to, inode);
-        inode_unref(disk, inode, false);
+        sim_inode_unref(disk, inode, false);
     }
     if (fate == FATE_CRASH_AFTER) return crash(disk, "rename", from);
     return ERR_OK;
@@ -693,6 +457,7 @@ static enum error operation_list(struct disk *port, const char *path, void (*vis
 {
     struct sim_disk *disk = of(port);
     if (disk->dead) return dead(disk, "opendir", path);
+    if (look_fails(disk)) return look_failed(disk, "opendir", path);
     size_t size = trimmed_bytes(path);
     if (!has_directory(disk, path, size)) return fail(disk, ERR_NO_FILE, "opendir %s: No such file or directory", path);
     /* The visitor may rename and remove; so the names are copied first. */
@@ -745,6 +510,7 @@ static enum error operation_free_space(struct disk *port, const char *path, uint
 {
     struct sim_disk *disk = of(port);
     if (disk->dead) return dead(disk, "statvfs", path);
+    if (look_fails(disk)) return look_failed(disk, "statvfs", path);
     uint64_t used = sim_disk_used_bytes(disk);
     uint64_t capacity = disk->capacity_bytes == 0 ? UINT64_C(1) << 40 : disk->capacity_bytes;
     *out = used < capacity ? capacity - used : 0;
@@ -783,62 +549,7 @@ void sim_disk_kill(struct sim_disk *disk)
     disk->dead = true;
     disk->crash_at = 0;
     disk->fail_at = 0;
-}
-
-/* The loss of power, for one file. `survival` is the chance per mille of each unsynced sector. */
-static void inode_power_loss(struct sim_disk *disk, struct sim_inode *inode, unsigned survival)
-{
-    struct sim_disk_counters *counters = &disk->counters;
-    while (inode->shadows != NULL) {
-        struct sim_shadow *shadow = inode->shadows;
-        inode->shadows = shadow->next;
-        struct sim_page *page = inode->pages[shadow->page_number];
-        page->shadow = NULL;
-        for (uint32_t sector = 0; sector < SIM_PAGE_SECTORS; sector++) {
-            uint8_t *cached = page->data + sector * SIM_SECTOR_BYTES;
-            const uint8_t *durable = shadow->durable + sector * SIM_SECTOR_BYTES;
-            if (!((shadow->dirty | shadow->forgotten) & 1u << sector)) continue;
-            bool kept = (shadow->dirty & 1u << sector) && random_chance(&disk->random, survival);
-            if (kept && !random_chance(&disk->random, 20)) {
-                counters->sectors_kept++;
-                continue;
-            }
-            if (kept) { /* cut inside: the device was writing just this one */
-                size_t cut = (size_t)random_below(&disk->random, SIM_SECTOR_BYTES);
-                memcpy(cached + cut, durable + cut, SIM_SECTOR_BYTES - cut);
-                counters->sectors_cut++;
-                continue;
-            }
-            const struct sim_version *older = NULL;
-            for (const struct sim_version *version = shadow->versions; version != NULL; version = version->next) {
-                if (version->sector == sector && random_chance(&disk->random, 400)) older = version;
-            }
-            memcpy(cached, older == NULL ? durable : older->data, SIM_SECTOR_BYTES);
-            if (older == NULL) {
-                counters->sectors_lost++;
-            } else {
-                counters->sectors_older++;
-            }
-        }
-        shadow_free(disk, shadow);
-    }
-    if (inode->size != inode->durable_size) {
-        uint64_t low = inode->size < inode->durable_size ? inode->size : inode->durable_size;
-        uint64_t high = inode->size < inode->durable_size ? inode->durable_size : inode->size;
-        uint64_t size = inode->size;
-        if (!random_chance(&disk->random, survival)) {
-            size = random_chance(&disk->random, 700) ? inode->durable_size : random_between(&disk->random, low, high);
-            counters->sizes_lost++;
-        }
-        inode->size = size;
-        inode->durable_size = size;
-        for (uint64_t number = size / SIM_PAGE_BYTES; number < inode->page_count; number++) {
-            struct sim_page *page = inode->pages[number];
-            if (page == NULL) continue;
-            size_t begin = number == size / SIM_PAGE_BYTES ? (size_t)(size % SIM_PAGE_BYTES) : 0;
-            memset(page->data + begin, 0, SIM_PAGE_BYTES - begin);
-        }
-    }
+    disk->fail_look_at = 0;
 }
 
 void sim_disk_restart(struct sim_disk *disk, bool power_loss)
@@ -848,12 +559,13 @@ void sim_disk_restart(struct sim_disk *disk, bool power_loss)
     disk->dead = false;
     disk->crash_at = 0;
     disk->fail_at = 0;
+    disk->fail_look_at = 0;
     if (!power_loss) return;
     disk->counters.power_losses++;
     static const unsigned survivals[] = {0, 200, 500, 500, 800, 1000};
     unsigned survival = survivals[random_below(&disk->random, ARRAY_COUNT(survivals))];
     for (struct sim_inode *inode = disk->inodes; inode != NULL; inode = inode->next) {
-        inode_power_loss(disk, inode, survival);
+        sim_inode_power_loss(disk, inode, survival);
     }
     while (disk->changes != NULL) {
         struct sim_directory_change *change = disk->changes;
@@ -870,6 +582,27 @@ void sim_disk_restart(struct sim_disk *disk, bool power_loss)
     for (uint32_t i = 0; i < disk->durable.count; i++) {
         names_set(disk, &disk->current, disk->durable.names[i].path, disk->durable.names[i].inode);
     }
+}
+
+void sim_disk_wipe(struct sim_disk *disk)
+{
+    CHECK(disk->files == NULL && disk->locks == NULL);
+    while (disk->changes != NULL) {
+        struct sim_directory_change *change = disk->changes;
+        disk->changes = change->next;
+        change_free(disk, change);
+    }
+    disk->last_change = NULL;
+    names_free(disk, &disk->current);
+    names_free(disk, &disk->durable);
+    CHECK(disk->inodes == NULL);
+    for (uint32_t i = 0; i < disk->directory_count; i++) mem_free(disk->directories[i]);
+    disk->directory_count = 0;
+}
+
+struct sim_inode *sim_disk_find(const struct sim_disk *disk, const char *path)
+{
+    return names_find(&disk->current, path);
 }
 
 uint64_t sim_disk_used_bytes(const struct sim_disk *disk)
@@ -905,7 +638,7 @@ bool sim_disk_file_is_used(const struct sim_disk *disk, const char *path)
 {
     const struct sim_inode *inode = names_find(&disk->current, path);
     if (inode == NULL || inode->page_count == 0 || inode->pages[0] == NULL) return false;
-    return !all_zero(inode->pages[0]->data, SIM_SECTOR_BYTES);
+    return !sim_bytes_are_zero(inode->pages[0]->data, SIM_SECTOR_BYTES);
 }
 
 size_t sim_disk_read_durable(const struct sim_disk *disk, const char *path, uint64_t offset, void *data, size_t size)
@@ -938,7 +671,7 @@ void sim_disk_each_file(const struct sim_disk *disk, const char *prefix, void (*
 
 void sim_disk_sync_all(struct sim_disk *disk)
 {
-    for (struct sim_inode *inode = disk->inodes; inode != NULL; inode = inode->next) inode_sync(disk, inode, false);
+    for (struct sim_inode *inode = disk->inodes; inode != NULL; inode = inode->next) sim_inode_sync(disk, inode, false);
     changes_sync(disk, NULL, 0);
 }
 
@@ -946,15 +679,7 @@ void sim_disk_free(struct sim_disk *disk)
 {
     while (disk->files != NULL) operation_close(&disk->disk, disk->files);
     while (disk->locks != NULL) operation_unlock(&disk->disk, disk->locks);
-    while (disk->changes != NULL) {
-        struct sim_directory_change *change = disk->changes;
-        disk->changes = change->next;
-        change_free(disk, change);
-    }
-    names_free(disk, &disk->current);
-    names_free(disk, &disk->durable);
-    CHECK(disk->inodes == NULL);
-    for (uint32_t i = 0; i < disk->directory_count; i++) mem_free(disk->directories[i]);
+    sim_disk_wipe(disk);
     mem_free(disk->directories);
     while (disk->free_pages != NULL) {
         struct sim_page *page = disk->free_pages;

@@ -11,7 +11,11 @@
  * A sync that fails makes some of the sectors durable and forgets about the others: they stay in the cache, no later sync
  * writes them, and a DISK_UNCACHED read doesn't see them.
  *
- * Operations that change something are counted, so that a fault can be set for the k-th of them.
+ * Operations that change something are counted, so that a fault can be set for the k-th of them; so are those that only look
+ * (open, read, size, list, free space). A write that fails got some way; so did one that met the end of the disk.
+ *
+ * Damage, which comes behind the file system's back, is in sim_damage.h; a sector that can't be read fails every read of it
+ * until it is written again.
  */
 #ifndef CORACLE_SIM_DISK_H
 #define CORACLE_SIM_DISK_H
@@ -44,6 +48,15 @@ struct sim_disk_counters {
     uint64_t operations, writes, syncs, power_losses;
     uint64_t sectors_lost, sectors_kept, sectors_older, sectors_cut; /* at losses of power, of unsynced ones */
     uint64_t directory_changes_lost, sizes_lost, failures;
+    uint64_t looks, unreadable; /* operations that change nothing; reads that met an unreadable sector */
+};
+
+/* Called from within an operation; for damage that comes with a read or with a write. */
+struct sim_disk_hooks {
+    /* What a read returns may be changed. */
+    void (*reading)(void *user, unsigned node, const char *path, uint64_t offset, uint8_t *data, size_t size);
+    /* A sync of the file begins: sim_damage_lose may come now. */
+    void (*syncing)(void *user, unsigned node, const char *path);
 };
 
 struct sim_disk {
@@ -56,10 +69,13 @@ struct sim_disk {
     uint64_t crash_at; /* when the count of operations reaches this, the power fails; 0: never */
     uint64_t fail_at;  /* likewise: this operation fails with fail_with */
     enum error fail_with;
+    uint64_t fail_look_at;   /* likewise, of those that change nothing: ERR_IO */
     uint64_t capacity_bytes; /* 0: no limit */
     bool dead;               /* the power failed, or the process ended: every operation fails until the restart */
     void (*crashed)(void *user, unsigned node); /* crash_at was reached; called from within the operation */
     void *crashed_user;
+    const struct sim_disk_hooks *hooks; /* NULL: none */
+    void *hooks_user;
 
     struct sim_disk_counters counters;
 
@@ -82,6 +98,12 @@ void sim_disk_free(struct sim_disk *disk);
 void sim_disk_kill(struct sim_disk *disk);
 /* The process is gone. Open files are closed, locks end. With power_loss, the cache goes too. */
 void sim_disk_restart(struct sim_disk *disk, bool power_loss);
+
+/* An empty disk instead. No process may use it. */
+void sim_disk_wipe(struct sim_disk *disk);
+
+/* The file of that name; NULL: none. For sim_damage.c. */
+struct sim_inode *sim_disk_find(const struct sim_disk *disk, const char *path);
 
 /* Bytes that its files take. */
 uint64_t sim_disk_used_bytes(const struct sim_disk *disk);

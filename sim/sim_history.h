@@ -6,8 +6,15 @@
  * history is linearizable (Herlihy and Wing 1990) when such moments exist. For each key by itself they are searched for as
  * Wing and Gong (1993) do, remembering the sets of operations that were tried (Lowe, 'Testing for linearizability', 2017).
  *
+ * A key's state is its value, its creation's and its last write's revision, and its version; an answer that tells any of them
+ * must tell what is true then.
+ *
  * Revisions order the writes of all keys: an acknowledged write has a revision of its own, above that of every
  * operation that was answered before it was sent. That is checked over all keys.
+ *
+ * When the revision of every write is known, those of unknown outcome included (sim_contents.h finds them in a store's
+ * history), the order of all writes is given, and one pass over the history decides whether it is linearizable, over all
+ * keys together and with revisions: each operation takes the lowest revision that those answered before it allow.
  */
 #ifndef CORACLE_SIM_HISTORY_H
 #define CORACLE_SIM_HISTORY_H
@@ -22,9 +29,12 @@ struct sim_operation {
     enum sim_operation_outcome outcome;
     uint32_t key;
     uint32_t client;
-    uint64_t value;          /* put: the number written, unique; get: the number read, 0 when the key wasn't there */
-    bool existed;            /* delete: the key was there */
-    store_revision revision; /* of an acknowledged put or delete */
+    uint64_t value; /* put: the number written, unique; get: the number read, 0 when the key wasn't there */
+    bool existed;   /* delete: the key was there */
+    /* Of an acknowledged put or delete; of one of unknown outcome when it is known, from elsewhere, that it happened. */
+    store_revision revision;
+    store_revision mod_revision, create_revision; /* get: as it was told; 0: it wasn't */
+    int64_t version;                              /* likewise */
     uint64_t sent, answered; /* places in the order of all sendings and answers, from 1; answered 0: never */
     time_ns sent_time, answered_time;
 };
@@ -33,6 +43,7 @@ struct sim_history {
     struct sim_operation *operations;
     uint32_t count, capacity;
     uint64_t moments;
+    bool order_known; /* every write that happened has its revision, and no other happened */
 };
 
 void sim_history_free(struct sim_history *history);
@@ -45,7 +56,7 @@ struct sim_operation *sim_history_answer(struct sim_history *history, uint32_t o
 
 struct sim_verdict {
     bool violated;
-    uint32_t keys_undecided; /* the search passed its limit */
+    uint32_t keys_undecided; /* the search passed its limit; 0 when the order is known */
     char text[2048];         /* what was violated */
 };
 

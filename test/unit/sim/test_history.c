@@ -175,6 +175,101 @@ static void test_revisions_over_all_keys(void **state)
     assert_true(right());
 }
 
+static void got_all(uint32_t operation, uint64_t value, store_revision mod, store_revision create, int64_t version)
+{
+    struct sim_operation *answer = sim_history_answer(&history, operation, SIM_DONE, 0);
+    answer->value = value;
+    answer->mod_revision = mod;
+    answer->create_revision = create;
+    answer->version = version;
+}
+
+static void test_what_gets_tell_of_revisions(void **state)
+{
+    (void)state;
+    static const struct {
+        store_revision mod, create;
+        int64_t version;
+        bool right;
+    } second[] = {
+        {5, 3, 2, true},  {5, 0, 0, true},  {0, 3, 0, true},  {0, 0, 2, true},  {4, 3, 2, false}, {6, 3, 2, false},
+        {5, 2, 2, false}, {5, 5, 2, false}, {5, 3, 1, false}, {5, 3, 3, false}, {0, 4, 0, false},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(second); i++) {
+        wrote(send_put(0, 7), 3);
+        got_all(send_get(1), 7, 3, 3, 1);
+        wrote(send_put(0, 8), 5);
+        got_all(send_get(1), 8, second[i].mod, second[i].create, second[i].version);
+        assert_int_equal(right(), second[i].right);
+    }
+    /* A key that was deleted begins anew. */
+    for (unsigned variant = 0; variant < 3; variant++) {
+        wrote(send_put(0, 7), 2);
+        deleted(send_delete(0), true, 3);
+        wrote(send_put(0, 8), 4);
+        got_all(send_get(0), 8, 4, variant == 1 ? 2 : 4, variant == 2 ? 2 : 1);
+        assert_int_equal(right(), variant == 0);
+    }
+    /* What a get tells of a put without an answer holds for all that come later. */
+    for (unsigned variant = 0; variant < 5; variant++) {
+        static const store_revision first[] = {5, 5, 3, 5, 5}, next[] = {9, 5, 9, 9, 9}, later[] = {5, 5, 3, 6, 5};
+        wrote(send_put(0, 7), 3);
+        send_put(0, 8);
+        got_all(send_get(1), 8, first[variant], 3, 2);
+        got_all(send_get(1), 8, later[variant], 0, variant == 4 ? 3 : 2);
+        wrote(send_put(1, 9), next[variant]);
+        assert_int_equal(right(), variant == 0);
+    }
+    /* So it does for its creation. */
+    for (unsigned variant = 0; variant < 2; variant++) {
+        send_put(0, 7);
+        got_all(send_get(1), 7, 4, 4, 1);
+        wrote(send_put(0, 8), 6);
+        got_all(send_get(1), 8, 6, variant == 0 ? 4 : 5, 2);
+        assert_int_equal(right(), variant == 0);
+    }
+    /* Revisions that are told leave room for those between them. */
+    for (store_revision last = 4; last <= 5; last++) {
+        wrote(send_put(0, 7), 3);
+        send_put(0, 8);
+        got(send_get(1), 8);
+        wrote(send_put(1, 9), last);
+        assert_int_equal(right(), last == 5);
+    }
+}
+
+/* Every write has its revision: then all keys are one history. */
+static void test_a_known_order(void **state)
+{
+    (void)state;
+    for (unsigned variant = 0; variant < 7; variant++) {
+        /* Two puts under way at the same time, key 2's first; a get of key 1, then one of key 2. */
+        uint32_t a = sim_history_send(&history, SIM_PUT, 0, 1, 7, 0),
+                 b = sim_history_send(&history, SIM_PUT, 1, 2, 8, 0);
+        got(sim_history_send(&history, SIM_GET, 2, 1, 0, 0), 7);
+        got(sim_history_send(&history, SIM_GET, 2, 2, 0, 0), variant == 1 || variant == 2 ? 0 : 8);
+        wrote(a, 5);
+        wrote(b, variant == 2 ? 6 : 4);
+        history.order_known = variant != 6;
+        bool expected = variant == 0 || variant == 2 || variant == 6;
+        if (variant == 3) { /* a put that happened, nobody knows when, but with a revision below what was known */
+            uint32_t late = sim_history_send(&history, SIM_PUT, 3, 3, 9, 0);
+            history.operations[late].revision = 3;
+        }
+        if (variant == 4) { /* a delete that happened where nothing was */
+            uint32_t late = sim_history_send(&history, SIM_DELETE, 3, 3, 0, 0);
+            history.operations[late].revision = 9;
+        }
+        if (variant == 5) { /* nothing there, at a revision at which something was */
+            deleted(sim_history_send(&history, SIM_DELETE, 3, 2, 0, 0), false, 5);
+        }
+        if (variant == 6) { /* key by key, it is right */
+            history.operations[3].value = 0;
+        }
+        assert_int_equal(right(), expected);
+    }
+}
+
 /* A register that is right, asked by clients at the same time; then one answer is changed into what nobody can have seen. */
 static void test_random_histories(void **state)
 {
@@ -266,7 +361,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_after_the_other),     cmocka_unit_test(test_at_the_same_time),
         cmocka_unit_test(test_unknown_outcomes),        cmocka_unit_test(test_what_says_that_nothing_was_done),
-        cmocka_unit_test(test_revisions_over_all_keys), cmocka_unit_test(test_random_histories),
+        cmocka_unit_test(test_revisions_over_all_keys), cmocka_unit_test(test_what_gets_tell_of_revisions),
+        cmocka_unit_test(test_a_known_order),           cmocka_unit_test(test_random_histories),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -185,6 +185,7 @@ static enum error write_small_files(struct restore *restore, const struct snapsh
     };
     snprintf(state.node_id, sizeof state.node_id, "%s", config_text(config, SETTING_NODE_ID));
 
+    log.identity = state;
     char *path = snapshot_file_path(config->snapshot_directory, "metadata");
     snapshot_metadata_encode(&snapshot, 1, slot);
     enum error error = slots_file_create(restore->disk, path, slot);

@@ -3,8 +3,12 @@
 #include "base/mark.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "drive/disk_tools.h"
 
 #include <stdio.h>
+
+/* More than a node starts between two saves of the log's metadata. */
+#define RESTARTS_MAX (1u << 20)
 
 /* ---- the founding ---- */
 
@@ -93,18 +97,45 @@ void bootstrap_rule_members(const struct raft_state *state, struct drive_config 
 
 /* ---- the raft state ---- */
 
-struct segment_search {
-    bool found;
-    char name[LOG_SEGMENT_NAME_BYTES];
+struct file_search {
+    bool (*is_ours)(const char *name);
+    char *found; /* a name */
 };
 
-static void look_for_segment(void *user, const char *name)
+static bool is_segment(const char *name)
 {
-    struct segment_search *search = user;
     uint64_t number;
-    if (!log_segment_name_parse(name, &number) || search->found) return;
-    search->found = true;
-    snprintf(search->name, sizeof search->name, "%s", name);
+    return log_segment_name_parse(name, &number);
+}
+
+static bool is_snapshot(const char *name)
+{
+    uint64_t epoch;
+    return snapshot_name_parse(name, &epoch);
+}
+
+static void look_at_name(void *user, const char *name)
+{
+    struct file_search *search = user;
+    if (search->found == NULL && search->is_ours(name)) search->found = mem_copy_string(name);
+}
+
+/* The path of a segment or snapshot that shows that this member was there before; *out NULL: there is none. */
+static enum error find_data(const struct bootstrap *bootstrap, char **out, char *text)
+{
+    const char *directories[] = {bootstrap->config->log_directory, bootstrap->config->snapshot_directory};
+    *out = NULL;
+    for (size_t i = 0; i < ARRAY_COUNT(directories) && *out == NULL; i++) {
+        struct file_search search = {.is_ours = i == 0 ? is_segment : is_snapshot};
+        enum error error = disk_list(bootstrap->ports->disk, directories[i], look_at_name, &search);
+        if (search.found != NULL) *out = path_join(directories[i], search.found);
+        mem_free(search.found);
+        if (error != ERR_OK && error != ERR_NO_FILE) {
+            snprintf(text, BOOTSTRAP_TEXT_BYTES, "%s", bootstrap->ports->disk->error_text);
+            return error;
+        }
+    }
+    return ERR_OK;
 }
 
 static uint64_t random_number(const struct bootstrap *bootstrap)
@@ -114,27 +145,18 @@ static uint64_t random_number(const struct bootstrap *bootstrap)
     return number;
 }
 
-static enum error new_state(const struct bootstrap *bootstrap, struct raft_state *state, char *text)
+/* A member whose disk was wiped must not begin with an incarnation that its peers remember: they would take it for one that never
+   left, and its commands for repeats. So it counts from the clock, by more than anyone restarts. */
+static uint64_t first_incarnation(const struct bootstrap *bootstrap)
+{
+    return (uint64_t)(loop_wall_clock(bootstrap->ports->loop) / TIME_NS_PER_MS);
+}
+
+static void fresh_state(const struct bootstrap *bootstrap, struct raft_state *state)
 {
     const struct drive_config *config = bootstrap->config;
-    struct segment_search search = {0};
-    enum error error = disk_list(bootstrap->ports->disk, config->log_directory, look_for_segment, &search);
-    if (error != ERR_OK && error != ERR_NO_FILE) {
-        snprintf(text, BOOTSTRAP_TEXT_BYTES, "%s", bootstrap->ports->disk->error_text);
-        return error;
-    }
-    if (search.found) {
-        snprintf(text, BOOTSTRAP_TEXT_BYTES,
-                 "%s is missing, but there is a log (%s/%s): without its term and vote this member must not take part. "
-                 "Bring the file back, or set all of the node's data aside, so that it starts empty and catches up",
-                 config->raft_state_file, config->log_directory, search.name);
-        return ERR_DAMAGED;
-    }
-    /* A member whose disk was wiped must not begin with an incarnation that its peers remember: they would take it for one that
-       never left, and its commands for repeats. So it counts from the clock, by more than anyone restarts. */
-    uint64_t wall_clock_ms = (uint64_t)(loop_wall_clock(bootstrap->ports->loop) / TIME_NS_PER_MS);
     *state = (struct raft_state){.member = member_id_of(config->node_id),
-                                 .incarnation = wall_clock_ms,
+                                 .incarnation = first_incarnation(bootstrap),
                                  .founding_nonce = random_number(bootstrap),
                                  .log_id = random_number(bootstrap)};
     snprintf(state->node_id, sizeof state->node_id, "%s", config->node_id);
@@ -142,19 +164,108 @@ static enum error new_state(const struct bootstrap *bootstrap, struct raft_state
         struct founder founder = {.member = state->member, .nonce = state->founding_nonce};
         state->cluster_id = bootstrap_cluster_id(&founder, 1);
     }
-    return ERR_OK;
 }
 
+/* ---- the raft state is lost (RECOVERY.md, 'A lost raft state') ---- */
+
+/* Who this member is, from the log's metadata: only term and vote are lost. */
+static void state_of_identity(const struct bootstrap *bootstrap, struct raft_state *state)
+{
+    uint64_t incarnation = first_incarnation(bootstrap);
+    if (incarnation < state->incarnation + RESTARTS_MAX) incarnation = state->incarnation + RESTARTS_MAX;
+    state->incarnation = incarnation;
+    state->vote = 0;
+    if (state->term == 0) state->term = 1; /* there was a log: this isn't a first start */
+    uint32_t member_count = state->member_count > 0 ? state->member_count : bootstrap->config->member_count;
+    if (member_count == 1) return; /* nobody else ever got its vote */
+    state->catching_up = true;
+    if (state->no_vote_before_term == 0) state->no_vote_before_term = 1;
+}
+
+/* Not even that is known: it joins the cluster again, which others must have founded. */
+static void state_of_nobody(const struct bootstrap *bootstrap, struct raft_state *state)
+{
+    fresh_state(bootstrap, state);
+    state->founding_nonce = 0; /* no founder */
+    state->term = 1;
+    state->catching_up = true;
+    state->no_vote_before_term = 1;
+}
+
+/* There is no good raft state; `text` says why, and later what failed. Touches nothing. */
+static enum error make_state(const struct bootstrap *bootstrap, enum error why, struct raft_state *state, char *text)
+{
+    const struct drive_config *config = bootstrap->config;
+    char identity_text[BOOTSTRAP_TEXT_BYTES] = "";
+    char *data = NULL;
+    enum error error = find_data(bootstrap, &data, text);
+    if (error != ERR_OK) return error;
+    enum error identity_error = log_manager_load_identity(bootstrap->log, state, identity_text);
+    if (identity_error == ERR_NO_FILE && why == ERR_NO_FILE && data == NULL) {
+        fresh_state(bootstrap, state);
+        return ERR_OK;
+    }
+    if (identity_error == ERR_OK) {
+        state_of_identity(bootstrap, state);
+        log_error(bootstrap->ports->logger, "the raft state is lost: term and vote are unknown, the log is kept",
+                  "cluster_id=%016llx cause=\"%s\"", (unsigned long long)state->cluster_id, text);
+    } else if (identity_error != ERR_NO_FILE && identity_error != ERR_DAMAGED) {
+        snprintf(text, BOOTSTRAP_TEXT_BYTES, "%s", identity_text);
+        error = identity_error;
+    } else if (config->member_count == 1) {
+        char lost[BOOTSTRAP_TEXT_BYTES];
+        snprintf(lost, sizeof lost, "%s", text);
+        snprintf(text, BOOTSTRAP_TEXT_BYTES,
+                 "the raft state is lost (%.120s), and so are the log's metadata (%.120s), from which it could be made "
+                 "again. There is no other member to take the state from: bring one of the files back, or restore a "
+                 "backup",
+                 lost, identity_text);
+        error = ERR_DAMAGED;
+    } else {
+        state_of_nobody(bootstrap, state);
+        log_error(bootstrap->ports->logger,
+                  "raft state and log metadata are lost: this node joins again what the other members have founded",
+                  "cause=\"%s; %s\"", text, identity_text);
+    }
+    mem_free(data);
+    return error;
+}
+
+static enum error copy_aside(const struct bootstrap *bootstrap, char *text)
+{
+    char *aside;
+    enum error error = disk_copy_aside(bootstrap->ports->disk, bootstrap->config->raft_state_file, &aside);
+    if (error == ERR_OK) {
+        log_error(bootstrap->ports->logger, "a copy of the damaged raft state is set aside", "file=%s", aside);
+    } else {
+        snprintf(text, BOOTSTRAP_TEXT_BYTES, "%s", bootstrap->ports->disk->error_text);
+    }
+    mem_free(aside);
+    return error;
+}
+
+/*
+ * A damaged file is copied aside, and stays in place until the new state is written over it: so a crash on the way leaves what was
+ * there, and never looks like a first start.
+ */
 enum error bootstrap_state(const struct bootstrap *bootstrap, struct raft_state *state, char *text)
 {
     const struct drive_config *config = bootstrap->config;
-    enum error error = state_file_load(bootstrap->state_file, state, text);
-    if (error == ERR_NO_FILE) error = new_state(bootstrap, state, text);
+    enum error loaded = state_file_load(bootstrap->state_file, state, text), error = loaded;
+    if (loaded == ERR_NO_FILE || loaded == ERR_DAMAGED) error = make_state(bootstrap, loaded, state, text);
     if (error != ERR_OK) return error;
     if (state->member != member_id_of(config->node_id)) {
         snprintf(text, BOOTSTRAP_TEXT_BYTES, "%s belongs to node \"%s\", not to \"%s\": check node_id and the paths",
                  config->raft_state_file, state->node_id, config->node_id);
         return ERR_CONFIG;
+    }
+    if (loaded == ERR_DAMAGED) error = copy_aside(bootstrap, text);
+    if (error != ERR_OK) return error;
+    if (state->cluster_id != 0 && state->catching_up && config->force_start) {
+        log_warn(bootstrap->ports->logger, "votes at once, as the operator forced; what it voted before is unknown",
+                 "");
+        state->catching_up = false;
+        state->no_vote_before_term = 0;
     }
     if (state->cluster_id != 0 && state->member_count == 0) bootstrap_found_members(config, state);
     note_new_addresses(config, state);

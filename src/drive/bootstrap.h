@@ -29,8 +29,10 @@ struct bootstrap {
 };
 
 /*
- * Loads or creates the raft state, counting the start (a new incarnation), durably. Fails with ERR_DAMAGED when it is
- * unreadable, or missing beside a log: without term and vote a member must not vote. ERR_CONFIG: another node's data.
+ * Loads or creates the raft state, counting the start (a new incarnation), durably. One that is damaged, or missing beside a log or a
+ * snapshot, is made again from the identity in the log's metadata, as that of a member that catches up first; if that is lost too,
+ * as that of one that waits for a cluster which the others have founded (founding_nonce 0). ERR_DAMAGED: there are no others
+ * and both are lost; nothing was touched. ERR_CONFIG: another node's data.
  */
 enum error bootstrap_state(const struct bootstrap *bootstrap, struct raft_state *state, char *text);
 

@@ -117,27 +117,70 @@ enum error disk_probe(struct disk *disk, const char *path)
     return error;
 }
 
-enum error disk_set_aside(struct disk *disk, const char *path, char **aside)
+/* The first of path.damaged-1, path.damaged-2, … that isn't there (owned by the caller). */
+static enum error free_name(struct disk *disk, const char *path, char **out)
 {
-    *aside = NULL;
+    *out = NULL;
     for (unsigned number = 1; number <= SET_ASIDE_MAX; number++) {
         struct buffer name = {0};
         buffer_append_format(&name, "%s.damaged-%u", path, number);
         char *candidate = take_string(&name);
         enum error error = disk_probe(disk, candidate);
-        if (error == ERR_OK) {
-            mem_free(candidate);
-            continue;
+        if (error == ERR_NO_FILE) {
+            *out = candidate;
+            return ERR_OK;
         }
-        if (error == ERR_NO_FILE) error = disk_rename(disk, path, candidate);
-        if (error == ERR_OK) {
-            *aside = candidate;
-        } else {
-            mem_free(candidate);
-        }
-        return error;
+        mem_free(candidate);
+        if (error != ERR_OK) return error;
     }
     disk_text_format(disk->error_text, "rename %s: %u damaged copies are there already; remove some", path,
                      SET_ASIDE_MAX);
     return ERR_EXISTS;
+}
+
+enum error disk_set_aside(struct disk *disk, const char *path, char **aside)
+{
+    enum error error = free_name(disk, path, aside);
+    if (error == ERR_OK) error = disk_rename(disk, path, *aside);
+    if (error != ERR_OK) {
+        mem_free(*aside);
+        *aside = NULL;
+    }
+    return error;
+}
+
+static enum error write_copy(struct disk *disk, const char *path, const uint8_t *data, size_t size)
+{
+    struct disk_file *file;
+    enum error error = disk_open(disk, path, DISK_WRITE | DISK_CREATE, &file);
+    if (error != ERR_OK) return error;
+    error = disk_write(disk, file, 0, data, size);
+    if (error == ERR_OK) error = disk_sync(disk, file);
+    disk_close(disk, file);
+    char *directory = path_directory(path);
+    if (error == ERR_OK) error = disk_sync_directory(disk, directory);
+    mem_free(directory);
+    return error;
+}
+
+enum error disk_copy_aside(struct disk *disk, const char *path, char **aside)
+{
+    enum error error = free_name(disk, path, aside);
+    if (error != ERR_OK) return error;
+    uint8_t *data = mem_alloc_aligned(DISK_ALIGNMENT, DISK_COPY_BYTES_MAX);
+    struct disk_unreadable unreadable = {0};
+    struct disk_file *file;
+    size_t got = 0;
+    error = disk_open(disk, path, DISK_READ | DISK_UNCACHED, &file);
+    if (error == ERR_OK) {
+        error = disk_read_around(disk, file, 0, data, DISK_COPY_BYTES_MAX, &got, &unreadable);
+        disk_close(disk, file);
+    }
+    if (error == ERR_OK) error = write_copy(disk, *aside, data, got);
+    mem_free(data);
+    if (error != ERR_OK) {
+        mem_free(*aside);
+        *aside = NULL;
+    }
+    return error;
 }

@@ -55,4 +55,8 @@ enum error disk_probe(struct disk *disk, const char *path);
    caller; NULL on failure). The rename isn't durable before the directory is synced. */
 enum error disk_set_aside(struct disk *disk, const char *path, char **aside);
 
+/* Likewise, but copies: a small file (what is beyond DISK_COPY_BYTES_MAX is left out) stays where it is. Durable on return. */
+#define DISK_COPY_BYTES_MAX (64u * 1024)
+enum error disk_copy_aside(struct disk *disk, const char *path, char **aside);
+
 #endif

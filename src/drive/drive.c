@@ -22,6 +22,7 @@
 /* A turn carries out effects until there are none; a bound keeps one busy connection from starving the rest. */
 #define TURN_ROUNDS_MAX 64
 #define FOUNDING_REPORT_INTERVAL (5 * TIME_NS_PER_S)
+#define UNCERTAIN_REPORT_INTERVAL (30 * TIME_NS_PER_S)
 #define SLOW_WARNING_INTERVAL (10 * TIME_NS_PER_S)
 
 enum drive_phase {
@@ -68,6 +69,7 @@ struct drive {
     struct peer_greeting founders[MEMBERS_MAX];
     bool founder_met[MEMBERS_MAX];
     time_ns founding_report;
+    time_ns uncertain_report;
 
     time_ns stop_deadline;
     bool stop_asked;
@@ -380,6 +382,7 @@ static void run(struct drive *drive)
     }
     drive->durable_term = drive->state.term;
     drive->phase = DRIVE_RUNNING;
+    drive->uncertain_report = now_of(drive) + UNCERTAIN_REPORT_INTERVAL;
     drive->api.replica = drive->replica;
     struct replica_event tick = {.type = REPLICA_TICK};
     step(drive, &tick);
@@ -424,16 +427,24 @@ static void adopt_cluster(struct drive *drive, uint64_t cluster_id, bool wiped)
     peers_greet_again(drive->peers, &greeting);
 }
 
+/* A member that lost its raft state, and with it what cluster it was in: it joins what the others founded, and founds nothing. */
+static bool is_no_founder(const struct peer_greeting *greeting)
+{
+    return greeting->cluster_id == 0 && greeting->founding_nonce == 0;
+}
+
 /* Looks whether enough is known to found the cluster, or to see that this member's disk was wiped. */
 static void try_to_found(struct drive *drive)
 {
     struct founder founders[MEMBERS_MAX];
     uint32_t count = 0, others_founded = 0;
     uint64_t known_id = 0;
-    founders[count++] = (struct founder){.member = drive->state.member, .nonce = drive->state.founding_nonce};
+    bool lost = drive->state.founding_nonce == 0;
+    if (!lost)
+        founders[count++] = (struct founder){.member = drive->state.member, .nonce = drive->state.founding_nonce};
     for (uint32_t i = 0; i < drive->config.member_count; i++) {
         const struct peer_greeting *greeting = &drive->founders[i];
-        if (greeting->member == 0) continue;
+        if (greeting->member == 0 || is_no_founder(greeting)) continue;
         founders[count++] = (struct founder){.member = greeting->member, .nonce = greeting->founding_nonce};
         if (greeting->cluster_id == 0) continue;
         if (known_id != 0 && known_id != greeting->cluster_id)
@@ -503,16 +514,41 @@ static void report_founding(struct drive *drive)
     time_ns now = now_of(drive);
     if (drive->phase != DRIVE_FOUNDING || now < drive->founding_report) return;
     drive->founding_report = now + FOUNDING_REPORT_INTERVAL;
+    bool lost = drive->state.founding_nonce == 0;
     struct buffer missing = {0};
     for (uint32_t i = 0; i < drive->config.member_count; i++) {
         const struct drive_member *member = &drive->config.members[i];
-        if (drive->founders[i].member != 0 || member_id_of(member->node_id) == drive->state.member) continue;
-        buffer_append_format(&missing, "%s%s", missing.size == 0 ? "" : ",", member->node_id);
+        const struct peer_greeting *greeting = &drive->founders[i];
+        if (member_id_of(member->node_id) == drive->state.member) continue;
+        if (greeting->cluster_id != 0 || (greeting->founding_nonce != 0 && !lost)) continue;
+        bool no_founder = greeting->member != 0 && is_no_founder(greeting);
+        buffer_append_format(&missing, "%s%s%s", missing.size == 0 ? "" : ",", member->node_id,
+                             no_founder ? " (lost its raft state)" : "");
     }
     buffer_append_byte(&missing, 0);
-    log_info(drive->ports.logger, "waiting for the other members, to found the cluster together", "missing=%s",
-             (const char *)missing.data);
+    log_line(drive->ports.logger, lost ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
+             lost ? "the raft state was lost: waiting until a majority of others has founded the cluster"
+                  : "waiting for the other members, to found the cluster together",
+             "missing=\"%s\"", (const char *)missing.data);
     buffer_free(&missing);
+}
+
+/* Says what an uncertain member waits for, when nobody leads. */
+static void report_uncertain(struct drive *drive)
+{
+    time_ns now = now_of(drive);
+    struct replica_status status;
+    replica_status(drive->replica, &status);
+    if (!status.raft.uncertain || status.raft.leader != 0) {
+        drive->uncertain_report = now + UNCERTAIN_REPORT_INTERVAL;
+        return;
+    }
+    if (now < drive->uncertain_report) return;
+    drive->uncertain_report = now + UNCERTAIN_REPORT_INTERVAL;
+    log_warn(drive->ports.logger,
+             "this member lost data and can't vote: waiting for a leader that the others elect without it",
+             "from_index=%llu file=%s", (unsigned long long)(status.raft.durable_index + 1),
+             drive->config.raft_state_file);
 }
 
 /* ---- the end of a turn ---- */
@@ -660,6 +696,7 @@ static void on_timer(void *user)
     report_founding(drive);
     if (drive->replica == NULL || drive->failed) return;
     log_manager_tick(drive->log);
+    report_uncertain(drive);
     struct replica_event tick = {.type = REPLICA_TICK};
     step(drive, &tick);
 }
@@ -697,6 +734,7 @@ struct drive *drive_new(const struct drive_config *config, const struct drive_po
         state_file_new(config->raft_state_file, ports->disk, ports->disk_queue, ports->logger, &state_handler, drive);
     struct log_manager_config log = {.directory = config->log_directory,
                                      .metadata_file = config->log_metadata_file,
+                                     .identity = &drive->state,
                                      .segment_bytes = config->segment_bytes,
                                      .disk = ports->disk,
                                      .queue = ports->disk_queue,

@@ -143,6 +143,8 @@ struct log_manager {
 
 /* Owned by the caller. */
 char *log_segment_path(const struct log_manager *manager, uint64_t number);
+/* What is saved next says who this member is now. */
+void log_note_identity(const struct log_manager *manager, struct log_metadata *metadata);
 /* A zeroed one at the end of the list; the pointer holds until the next call. */
 struct log_segment *log_add_segment(struct log_manager *manager, uint64_t number);
 /* The size of the next spare. */

@@ -59,6 +59,11 @@ char *log_segment_path(const struct log_manager *manager, uint64_t number)
     return path_join(manager->config.directory, name);
 }
 
+void log_note_identity(const struct log_manager *manager, struct log_metadata *metadata)
+{
+    if (manager->config.identity != NULL) metadata->identity = *manager->config.identity;
+}
+
 struct log_segment *log_add_segment(struct log_manager *manager, uint64_t number)
 {
     if (manager->segment_count == manager->segment_capacity) {
@@ -309,6 +314,7 @@ static void submit_chore(struct log_manager *manager, enum log_chore_kind kind)
     chore->active = true;
     chore->directory = manager->config.directory;
     if (chore->saves) {
+        log_note_identity(manager, &chore->metadata);
         uint64_t generation = slot_file_begin(&manager->metadata_file, &chore->save);
         log_metadata_encode(&chore->metadata, generation, chore->save.slot);
     }

@@ -27,6 +27,7 @@
 #include "port/disk.h"
 #include "replica/replica.h"
 #include "storage/log_scan.h"
+#include "storage/raft_state.h"
 
 #define LOG_FIRST_SEGMENT_BYTES (1024u * 1024)
 #define LOG_SPACE_RETRY (1 * TIME_NS_PER_S)
@@ -36,6 +37,7 @@ struct log_manager;
 struct log_manager_config {
     const char *directory; /* borrowed for its lifetime, as are all below */
     const char *metadata_file;
+    const struct raft_state *identity; /* as it is now; the metadata keep a copy. NULL: they keep none */
     uint64_t segment_bytes;
     struct disk *disk; /* used by log_manager_recover, and by log_manager_free to close */
     struct disk_queue *queue;
@@ -60,6 +62,12 @@ struct log_manager *log_manager_new(const struct log_manager_config *config, con
                                     void *user);
 /* No job may be under way, see log_manager_idle; or the writer is gone. Closes files through config.disk. */
 void log_manager_free(struct log_manager *manager);
+
+/*
+ * Before log_manager_recover, when the raft state is lost: who this member is, as the metadata say, with an old term and vote. Touches
+ * nothing. ERR_NO_FILE: there are no metadata; ERR_DAMAGED, ERR_BAD_VERSION, ERR_IO with `text` (512 bytes).
+ */
+enum error log_manager_load_identity(struct log_manager *manager, struct raft_state *out, char *text);
 
 /*
  * Reads the whole log after (base_index, base_term, base_chain), feeds the sink, and makes the log ready for writing, all

@@ -50,24 +50,41 @@ static enum error disk_failed(struct recovery *recovery, enum error error)
     return error;
 }
 
-static enum error load_metadata(struct recovery *recovery, uint64_t log_id)
+static enum error read_metadata(struct log_manager *manager, struct log_metadata *out, char *text)
 {
-    struct log_manager *manager = recovery->manager;
     uint8_t *data = slot_file_buffer();
     struct bytes content;
-    char *text = recovery->metadata_text;
-    enum error error = slot_file_load(&manager->metadata_file, recovery->disk, data, &content, text);
+    enum error error = slot_file_load(&manager->metadata_file, manager->config.disk, data, &content, text);
     if (error == ERR_OK) {
         char damage[SLOT_DAMAGE_BYTES] = "";
         uint64_t generation;
-        error = log_metadata_decode(content, &manager->metadata, &generation, damage);
+        error = log_metadata_decode(content, out, &generation, damage);
         if (error != ERR_OK) disk_text_format(text, "%s: %s", manager->metadata_file.path, damage);
     }
+    mem_free(data);
+    return error;
+}
+
+enum error log_manager_load_identity(struct log_manager *manager, struct raft_state *out, char *text)
+{
+    struct log_metadata *metadata = mem_alloc_zero(sizeof *metadata);
+    enum error error = read_metadata(manager, metadata, text);
+    *out = metadata->identity;
+    mem_free(metadata);
+    if (error != ERR_OK || out->member != 0) return error;
+    disk_text_format(text, "%s: says nothing of the member", manager->metadata_file.path);
+    return ERR_DAMAGED;
+}
+
+static enum error load_metadata(struct recovery *recovery, uint64_t log_id)
+{
+    struct log_manager *manager = recovery->manager;
+    char *text = recovery->metadata_text;
+    enum error error = read_metadata(manager, &manager->metadata, text);
     if (error == ERR_OK && manager->metadata.log_id != log_id) {
         disk_text_format(text, "%s: belongs to another log", manager->metadata_file.path);
         error = ERR_DAMAGED;
     }
-    mem_free(data);
     if (error == ERR_NO_FILE) disk_text_format(text, "%s: the file is missing", manager->metadata_file.path);
     if (error == ERR_NO_FILE || error == ERR_DAMAGED) {
         recovery->metadata_lost = true;
@@ -437,8 +454,11 @@ static enum error get_ready(struct recovery *recovery, const struct log_scan_res
         if (metadata.last_segment < manager->spare.number) metadata.last_segment = manager->spare.number;
         manager->spare.ready = true;
     }
+    log_note_identity(manager, &metadata);
     bool same = metadata.first_segment == manager->metadata.first_segment &&
-                metadata.last_segment == manager->metadata.last_segment && metadata.log_id == manager->metadata.log_id;
+                metadata.last_segment == manager->metadata.last_segment &&
+                metadata.log_id == manager->metadata.log_id &&
+                raft_state_same_identity(&metadata.identity, &manager->metadata.identity);
     if (!same || manager->metadata_file.slot_repairable || !manager->metadata_file.exists) {
         error = save_metadata(recovery, &metadata);
         if (error != ERR_OK) return error;

@@ -18,6 +18,15 @@ struct progress *raft_peer(struct raft *raft, member_id id)
     return NULL;
 }
 
+/* An entry of this term is there, so the term was. Its number may not have been saved before a crash; or the saved one is lost. */
+static void recover_term(struct raft *raft, raft_term term)
+{
+    if (term <= raft->term) return;
+    raft->term = term;
+    raft->vote = 0;
+    raft->state_dirty = true;
+}
+
 struct raft *raft_new(const struct raft_config *config, const struct raft_boot *boot, struct logger *logger)
 {
     CHECK(config->member_count >= 1 && config->member_count <= MEMBERS_MAX);
@@ -32,6 +41,7 @@ struct raft *raft_new(const struct raft_config *config, const struct raft_boot *
     raft->commit = boot->snapshot_index;
     raft->applied = boot->snapshot_index;
     raft->no_vote_before_term = boot->no_vote_before_term;
+    recover_term(raft, boot->snapshot_term);
     bool self_found = false;
     for (uint32_t i = 0; i < config->member_count; i++) {
         if (config->members[i] == config->self) {
@@ -60,6 +70,7 @@ void raft_free(struct raft *raft)
 void raft_recover_entry(struct raft *raft, struct entry *entry)
 {
     struct raft_log *log = &raft->log;
+    recover_term(raft, entry_term(entry));
     raft_index index = entry_index(entry);
     if (index <= log->last_index) {
         CHECK(index > raft->commit);

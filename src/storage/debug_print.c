@@ -370,6 +370,21 @@ static void finish_snapshot(struct debug_print *print)
 
 /* ---- Two slots ---- */
 
+/* "node@host:port", each. */
+static void print_members(struct debug_print *print, const struct raft_state *state)
+{
+    if (state->member_count == 0) return;
+    struct buffer members = {0};
+    for (uint32_t i = 0; i < state->member_count; i++) {
+        const struct raft_state_member *member = &state->members[i];
+        buffer_append_format(&members, "%s%s@%s:%u", i == 0 ? "" : ",", member->node_id, member->rpc_host,
+                             member->rpc_port);
+    }
+    buffer_append_byte(&members, 0);
+    field_text(print, "members", (const char *)members.data);
+    buffer_free(&members);
+}
+
 static void print_raft_state(struct debug_print *print, const struct raft_state *state)
 {
     field_text(print, "node_id", state->node_id);
@@ -382,6 +397,7 @@ static void print_raft_state(struct debug_print *print, const struct raft_state 
     field_number(print, "incarnation", state->incarnation);
     field_number(print, "no_vote_before_term", state->no_vote_before_term);
     field_bool(print, "catching_up", state->catching_up);
+    print_members(print, state);
 }
 
 static void print_slot(struct debug_print *print, size_t offset, struct bytes slot)
@@ -424,6 +440,12 @@ static void print_slot(struct debug_print *print, size_t offset, struct bytes sl
         field_hex(print, "log_id", content.log_metadata.log_id);
         field_number(print, "first_segment", content.log_metadata.first_segment);
         field_number(print, "last_segment", content.log_metadata.last_segment);
+        const struct raft_state *identity = &content.log_metadata.identity;
+        if (identity->member != 0) {
+            field_text(print, "node_id", identity->node_id);
+            field_hex(print, "cluster_id", identity->cluster_id);
+            print_members(print, identity);
+        }
     } else if (magic == SNAPSHOT_METADATA_MAGIC) {
         field_number(print, "epoch", content.snapshot_metadata.epoch);
         field_number(print, "index", content.snapshot_metadata.index);

@@ -2,15 +2,15 @@
 
 #include "storage/text.h"
 
-#define PAYLOAD_BYTES 24u
-
 void log_metadata_encode(const struct log_metadata *metadata, uint64_t generation, uint8_t *slot)
 {
-    uint8_t payload[PAYLOAD_BYTES];
-    put_u64(payload, metadata->log_id);
-    put_u64(payload + 8, metadata->first_segment);
-    put_u64(payload + 16, metadata->last_segment);
-    slot_encode(LOG_METADATA_MAGIC, LOG_METADATA_VERSION, generation, bytes_of(payload, sizeof payload), slot);
+    struct buffer payload = {0};
+    buffer_append_u64(&payload, metadata->log_id);
+    buffer_append_u64(&payload, metadata->first_segment);
+    buffer_append_u64(&payload, metadata->last_segment);
+    if (metadata->identity.member != 0) raft_state_append_payload(&metadata->identity, &payload);
+    slot_encode(LOG_METADATA_MAGIC, LOG_METADATA_VERSION, generation, buffer_bytes(&payload), slot);
+    buffer_free(&payload);
 }
 
 enum error log_metadata_decode(struct bytes file, struct log_metadata *out, uint64_t *generation, char *damage)
@@ -19,10 +19,12 @@ enum error log_metadata_decode(struct bytes file, struct log_metadata *out, uint
     enum error error = slot_choose(LOG_METADATA_MAGIC, LOG_METADATA_VERSION, file, &content, damage);
     if (error != ERR_OK) return error;
     struct reader reader = reader_of(content.payload);
+    *out = (struct log_metadata){0};
     out->log_id = reader_u64(&reader);
     out->first_segment = reader_u64(&reader);
     out->last_segment = reader_u64(&reader);
-    if (reader.failed || reader_left(&reader) != 0) {
+    struct bytes identity = reader_bytes(&reader, reader_left(&reader));
+    if (reader.failed || (identity.size > 0 && !raft_state_decode_payload(identity, &out->identity))) {
         text_format(damage, SLOT_DAMAGE_BYTES, "the log's metadata at offset %zu make no sense",
                     (size_t)(content.payload.data - file.data));
         return ERR_DAMAGED;

@@ -6,7 +6,8 @@
 #define FIXED_BYTES 73u /* with the node id's length */
 #define MEMBER_BYTES_MAX (1u + NODE_ID_BYTES_MAX + 2u + ADDRESS_BYTES_MAX + 2u)
 
-_Static_assert(FIXED_BYTES + NODE_ID_BYTES_MAX + 1 + MEMBERS_MAX * MEMBER_BYTES_MAX <= SLOT_PAYLOAD_BYTES_MAX,
+_Static_assert(FIXED_BYTES + NODE_ID_BYTES_MAX + 1 + MEMBERS_MAX * MEMBER_BYTES_MAX + RAFT_STATE_ROOM_BYTES <=
+                   SLOT_PAYLOAD_BYTES_MAX,
                "the largest state fits a slot");
 
 static void encode_members(const struct raft_state *state, struct buffer *out)
@@ -25,7 +26,7 @@ static void encode_members(const struct raft_state *state, struct buffer *out)
     }
 }
 
-void raft_state_encode(const struct raft_state *state, uint64_t generation, uint8_t *slot)
+void raft_state_append_payload(const struct raft_state *state, struct buffer *out)
 {
     uint8_t payload[FIXED_BYTES + NODE_ID_BYTES_MAX] = {0};
     size_t id_bytes = strlen(state->node_id);
@@ -41,9 +42,14 @@ void raft_state_encode(const struct raft_state *state, uint64_t generation, uint
     payload[64] = state->catching_up;
     payload[72] = (uint8_t)id_bytes;
     memcpy(payload + FIXED_BYTES, state->node_id, id_bytes);
+    buffer_append(out, payload, FIXED_BYTES + id_bytes);
+    encode_members(state, out);
+}
+
+void raft_state_encode(const struct raft_state *state, uint64_t generation, uint8_t *slot)
+{
     struct buffer all = {0};
-    buffer_append(&all, payload, FIXED_BYTES + id_bytes);
-    encode_members(state, &all);
+    raft_state_append_payload(state, &all);
     slot_encode(RAFT_STATE_MAGIC, RAFT_STATE_VERSION, generation, buffer_bytes(&all), slot);
     buffer_free(&all);
 }
@@ -73,7 +79,7 @@ static bool decode_members(struct reader *reader, struct raft_state *out)
     return true;
 }
 
-static bool payload_decode(struct bytes payload, struct raft_state *out)
+bool raft_state_decode_payload(struct bytes payload, struct raft_state *out)
 {
     struct reader reader = reader_of(payload);
     *out = (struct raft_state){0};
@@ -94,12 +100,28 @@ static bool payload_decode(struct bytes payload, struct raft_state *out)
     return reader_left(&reader) == 0;
 }
 
+bool raft_state_same_identity(const struct raft_state *a, const struct raft_state *b)
+{
+    if (a->cluster_id != b->cluster_id || a->member != b->member || a->founding_nonce != b->founding_nonce ||
+        a->log_id != b->log_id || a->member_count != b->member_count || strcmp(a->node_id, b->node_id) != 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < a->member_count; i++) {
+        const struct raft_state_member *left = &a->members[i], *right = &b->members[i];
+        if (strcmp(left->node_id, right->node_id) != 0 || strcmp(left->rpc_host, right->rpc_host) != 0 ||
+            left->rpc_port != right->rpc_port) {
+            return false;
+        }
+    }
+    return true;
+}
+
 enum error raft_state_decode(struct bytes file, struct raft_state *out, uint64_t *generation, char *damage)
 {
     struct slot_content content;
     enum error error = slot_choose(RAFT_STATE_MAGIC, RAFT_STATE_VERSION, file, &content, damage);
     if (error != ERR_OK) return error;
-    if (!payload_decode(content.payload, out)) {
+    if (!raft_state_decode_payload(content.payload, out)) {
         text_format(damage, SLOT_DAMAGE_BYTES, "the raft state at offset %zu makes no sense",
                     (size_t)(content.payload.data - file.data));
         return ERR_DAMAGED;

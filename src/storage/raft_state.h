@@ -29,6 +29,9 @@
 #define RAFT_STATE_MAGIC 0x54535243u /* "CRST" */
 #define RAFT_STATE_VERSION 1u
 
+/* What a slot has room for beside the largest payload. */
+#define RAFT_STATE_ROOM_BYTES 64u
+
 struct raft_state_member {
     char node_id[NODE_ID_BYTES_MAX + 1];
     char rpc_host[ADDRESS_BYTES_MAX + 1];
@@ -49,6 +52,13 @@ struct raft_state {
     struct raft_state_member members[MEMBERS_MAX];
     uint32_t member_count; /* 0: not founded, or written before there were members in the file */
 };
+
+/* The payload alone, for the log's metadata, which keep a copy (log_metadata.h). False: it makes no sense. */
+void raft_state_append_payload(const struct raft_state *state, struct buffer *out);
+bool raft_state_decode_payload(struct bytes payload, struct raft_state *out);
+/* Whether both are the same member of the same cluster, with the same log and the same members; term, vote and all that changes
+   between two starts is left out. */
+bool raft_state_same_identity(const struct raft_state *a, const struct raft_state *b);
 
 /* `slot` has SLOT_BYTES. */
 void raft_state_encode(const struct raft_state *state, uint64_t generation, uint8_t *slot);

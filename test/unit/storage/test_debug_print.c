@@ -204,8 +204,7 @@ static void a_snapshot_as_text(void **state)
     expect(&options, bytes_of(file.data, 138), false,
            HEAD "chunk offset=118 type=\"keys\" payload=4\ndamage offset=138 what=\"the file ends early\"\n");
     file.data[135] ^= 1;
-    expect(&options, buffer_bytes(&file), false,
-           HEAD "damage offset=118 what=\"the chunk is damaged\"\n");
+    expect(&options, buffer_bytes(&file), false, HEAD "damage offset=118 what=\"the chunk is damaged\"\n");
     buffer_free(&file);
 }
 
@@ -232,7 +231,7 @@ static void state_files_as_json(void **state)
            "\"vote\":\"0000000000000006\",\"incarnation\":7,\"no_vote_before_term\":8,\"catching_up\":true}\n"
            "{\"line\":\"slot\",\"offset\":4096,\"kind\":\"unknown\",\"state\":\"empty\"}\n");
 
-    const struct log_metadata log_metadata = {10, 11, 12};
+    const struct log_metadata log_metadata = {.log_id = 10, .first_segment = 11, .last_segment = 12};
     const struct snapshot_metadata snapshot_metadata = {13, 14, 15, 16, 17};
     options.json = false;
     log_metadata_encode(&log_metadata, 1, file);
@@ -242,6 +241,23 @@ static void state_files_as_json(void **state)
            "last_segment=12\n"
            "slot offset=4096 kind=\"snapshot metadata\" state=\"good\" generation=2 epoch=13 index=14 term=15 size=16 "
            "snapshot_id=0000000000000011\n");
+    /* With members. */
+    struct raft_state named = raft_state;
+    named.member_count = 2;
+    named.members[0] = (struct raft_state_member){.node_id = "node-1", .rpc_host = "10.0.0.1", .rpc_port = 6666};
+    named.members[1] = (struct raft_state_member){.node_id = "node-2", .rpc_host = "two", .rpc_port = 7};
+    struct log_metadata with = log_metadata;
+    with.identity = named;
+    log_metadata_encode(&with, 1, file);
+    raft_state_encode(&named, 2, file + SLOT_BYTES);
+    expect(
+        &options, bytes_of(file, sizeof file), true,
+        "slot offset=0 kind=\"log metadata\" state=\"good\" generation=1 log_id=000000000000000a first_segment=11 "
+        "last_segment=12 node_id=\"node-1\" cluster_id=0000000000000001 members=\"node-1@10.0.0.1:6666,node-2@two:7\"\n"
+        "slot offset=4096 kind=\"raft state\" state=\"good\" generation=2 node_id=\"node-1\" member=0000000000000002 "
+        "cluster_id=0000000000000001 founding_nonce=0000000000000003 log_id=0000000000000004 term=5 "
+        "vote=0000000000000006 incarnation=7 no_vote_before_term=8 catching_up=true "
+        "members=\"node-1@10.0.0.1:6666,node-2@two:7\"\n");
     file[100] ^= 1;
     expect(&options, bytes_of(file, SLOT_BYTES + 7), false,
            "slot offset=0 kind=\"log metadata\" state=\"damaged\"\n"

@@ -167,6 +167,28 @@ static void log_metadata_come_back(void **state)
     assert_int_equal(log_metadata_decode(bytes_of(file, sizeof file), &out, &generation, damage), ERR_OK);
     assert_memory_equal(&out, &metadata, sizeof out);
     assert_true(generation == 5);
+    /* With a copy of the raft state: every byte of it comes back, and the largest there is fits. */
+    struct log_metadata with = metadata;
+    with.identity = (struct raft_state){.cluster_id = 1,
+                                        .member = 2,
+                                        .founding_nonce = 3,
+                                        .log_id = 11,
+                                        .term = 5,
+                                        .vote = 6,
+                                        .incarnation = 7,
+                                        .no_vote_before_term = 8,
+                                        .catching_up = true,
+                                        .member_count = MEMBERS_MAX};
+    memset(with.identity.node_id, 'n', NODE_ID_BYTES_MAX);
+    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+        struct raft_state_member *member = &with.identity.members[i];
+        memset(member->node_id, 'a' + (int)i, NODE_ID_BYTES_MAX);
+        memset(member->rpc_host, 'A' + (int)i, ADDRESS_BYTES_MAX);
+        member->rpc_port = (uint16_t)(60000 + i);
+    }
+    log_metadata_encode(&with, 6, file);
+    assert_int_equal(log_metadata_decode(bytes_of(file, sizeof file), &out, &generation, damage), ERR_OK);
+    assert_memory_equal(&out, &with, sizeof out);
     for (size_t size = 0; size < 40; size++) {
         uint8_t payload[40] = {0};
         slot_encode(LOG_METADATA_MAGIC, LOG_METADATA_VERSION, 1, bytes_of(payload, size), file);
@@ -179,6 +201,32 @@ static void log_metadata_come_back(void **state)
     assert_int_equal(log_metadata_decode(bytes_of(file, sizeof file), &out, &generation, damage), ERR_NO_FILE);
 }
 
+static void an_identity_is_what_lasts(void **state)
+{
+    (void)state;
+    struct raft_state a = {
+        .cluster_id = 1, .member = 2, .founding_nonce = 3, .log_id = 4, .node_id = "n", .member_count = 1};
+    a.members[0] = (struct raft_state_member){.node_id = "n", .rpc_host = "h", .rpc_port = 5};
+    struct raft_state b = a;
+    b.term = 9;
+    b.vote = 9;
+    b.incarnation = 9;
+    b.no_vote_before_term = 9;
+    b.catching_up = true;
+    assert_true(raft_state_same_identity(&a, &b));
+    struct raft_state others[8];
+    for (size_t i = 0; i < ARRAY_COUNT(others); i++) others[i] = a;
+    others[0].cluster_id++;
+    others[1].member++;
+    others[2].founding_nonce++;
+    others[3].log_id++;
+    others[4].members[0].rpc_port++;
+    others[5].members[0].rpc_host[0]++;
+    others[6].member_count = 0;
+    others[7].members[0].node_id[0]++;
+    for (size_t i = 0; i < ARRAY_COUNT(others); i++) assert_false(raft_state_same_identity(&a, &others[i]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +235,7 @@ int main(void)
         cmocka_unit_test(a_damaged_slot_never_takes_back_a_vote),
         cmocka_unit_test(senseless_payloads_are_damage),
         cmocka_unit_test(log_metadata_come_back),
+        cmocka_unit_test(an_identity_is_what_lasts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

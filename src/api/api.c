@@ -98,6 +98,7 @@ enum api_wait api_begin(struct api *api, struct api_call *call, const struct htt
         if (rest.size == 0) return api_data_begin(api, call, request, out);
         if (rest.data[0] == '/') return api_key_begin(api, call, request, bytes_of(rest.data + 1, rest.size - 1), out);
     }
+    if (is(request->path, "/v1/snapshot")) return api_snapshot_begin(api, call, request, out);
     return begin_rest(api, call, request, out);
 }
 
@@ -112,6 +113,9 @@ void api_finish(struct api *api, struct api_call *call, const struct replica_res
         break;
     case API_ROUTE_HEALTH:
         api_health_finish(call, result, out);
+        break;
+    case API_ROUTE_SNAPSHOT:
+        api_snapshot_finish(call, result, out);
         break;
     case API_ROUTE_CHECKS:
         api_checks_finish(api, call, result, out);

@@ -7,6 +7,7 @@
  *     POST   /v1/data            {"k":"a","v":"1"} (or "v_base64")         -> {"revision":2} (200)
  *     GET    /v1/data/{key}      linearizable                              -> {"k":"a","v":"1"} or 404
  *     DELETE /v1/data/{key}                                                -> {"deleted":true,"revision":3} (200)
+ *     POST   /v1/snapshot        makes a snapshot on this node now         -> {"index":9,"revision":7} (200) once it counts
  *     GET    /v1/cluster         members, leader, term, indexes, who is reachable
  *     GET    /health             linearizable (?serializable=true: local) -> {"health":"true","reason":""} or 503
  *     GET    /livez, /readyz     (?verbose, ?exclude=NAME; /livez/NAME)
@@ -77,9 +78,10 @@ size_t api_body_bytes_max(uint64_t value_bytes_max);
 
 /* What a call that was begun waits for. */
 enum api_wait {
-    API_DONE,    /* the response is in `out` */
-    API_PROPOSE, /* call->command is to be proposed (moved out) */
-    API_READ,    /* a linearizable read */
+    API_DONE,     /* the response is in `out` */
+    API_PROPOSE,  /* call->command is to be proposed (moved out) */
+    API_READ,     /* a linearizable read */
+    API_SNAPSHOT, /* a snapshot that holds all that was acknowledged before */
 };
 
 /* One request under way; about what a connection needs to keep. All zero before api_begin. */

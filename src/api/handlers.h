@@ -14,6 +14,7 @@ enum api_route {
     API_ROUTE_DELETE,
     API_ROUTE_HEALTH,
     API_ROUTE_CHECKS,
+    API_ROUTE_SNAPSHOT,
 };
 #define API_ROUTE_MASK 0xffu
 
@@ -27,6 +28,11 @@ void api_data_finish(struct api *api, struct api_call *call, const struct replic
 /* cluster.c */
 void api_cluster(struct api *api, struct api_call *call, struct buffer *out);
 void api_version(struct api *api, struct api_call *call, struct buffer *out);
+
+/* snapshot.c */
+enum api_wait api_snapshot_begin(struct api *api, struct api_call *call, const struct http1_request *request,
+                                 struct buffer *out);
+void api_snapshot_finish(struct api_call *call, const struct replica_result *result, struct buffer *out);
 
 /* health.c; `path` is from "/livez" or "/readyz" on */
 enum api_wait api_health_begin(struct api *api, struct api_call *call, const struct http1_request *request,

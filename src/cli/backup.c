@@ -4,11 +4,13 @@
 #include "cli/cli.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 
 #include "base/mem.h"
 #include "base/types.h"
 #include "cli/options.h"
+#include "cli/remote.h"
 #include "cli/snapshot_file.h"
 #include "os/disk.h"
 
@@ -72,7 +74,33 @@ static void print_summary(const struct snapshot_summary *summary, const char *pa
            header->revision, header->index, header->term);
 }
 
-static int back_up(const char *directory, const char *path, bool json)
+/* Lets the node make a snapshot of all that was acknowledged; *index is that of the snapshot. */
+static int make_snapshot(const struct remote_options *options, raft_index *index)
+{
+    struct remote *remote = remote_new(options, false);
+    if (remote == NULL) return CLI_USAGE;
+    struct client_request request = {.method = "POST",
+                                     .path = bytes_of_string("/v1/snapshot"),
+                                     .timeout = (time_ns)options->timeout_ms * TIME_NS_PER_MS,
+                                     .idempotent = true,
+                                     .retry = true};
+    struct remote_answer answer = {0};
+    int exit_code = CLI_OK;
+    remote_call(remote, &request, &answer);
+    json_t *root = answer.error == ERR_OK && answer.status == 200
+                       ? json_loadb((const char *)answer.body.data, answer.body.size, 0, NULL)
+                       : NULL;
+    json_int_t number = json_integer_value(json_object_get(root, "index"));
+    *index = (raft_index)number;
+    if (number <= 0) exit_code = remote_fail(options, &answer);
+    json_decref(root);
+    remote_answer_free(&answer);
+    remote_free(remote);
+    return exit_code;
+}
+
+/* `at_least`: an older snapshot won't do; 0: any. */
+static int back_up(const char *directory, const char *path, raft_index at_least, bool json)
 {
     struct os_disk in;
     struct os_disk out;
@@ -88,6 +116,14 @@ static int back_up(const char *directory, const char *path, bool json)
         error = snapshot_file_newest(&in.port, directory, &metadata, text);
         found = error != ERR_NO_FILE;
         if (error != ERR_OK) break;
+        if (metadata.index < at_least) {
+            snprintf(text, sizeof text,
+                     "the node made a snapshot of index %" PRIu64 ", but the newest one in %s is of index %" PRIu64
+                     ": do the endpoint and the directory belong to the same node?",
+                     at_least, directory, metadata.index);
+            error = ERR_CONFIG;
+            break;
+        }
         snapshot_name(metadata.epoch, name);
         char *source = snapshot_file_path(directory, name);
         error = copy_snapshot(&in.port, &out.port, source, path, &summary, text);
@@ -98,7 +134,8 @@ static int back_up(const char *directory, const char *path, bool json)
     if (!found) {
         return cli_fail(
             CLI_FAILED,
-            "there is no snapshot in %s yet: a node makes one once enough was written (see snapshot_log_bytes)",
+            "there is no snapshot in %s yet: a node makes one once enough was written (see --snapshot-log-bytes), or "
+            "when it is asked to: give --now, and --endpoints if the node doesn't listen on 127.0.0.1:7777",
             directory);
     }
     if (error != ERR_OK) return cli_fail(CLI_FAILED, "%s", text[0] != '\0' ? text : error_text(error));
@@ -125,7 +162,9 @@ int backup_command(int argument_count, char **arguments)
     const char *data_directory = NULL;
     const char *snapshot_directory = NULL;
     bool check = false;
-    bool json = false;
+    bool now = false;
+    struct remote_options remote = remote_options_default();
+    remote.timeout_ms = 600000;
     const struct option_row rows[] = {
         {.name = "data-dir",
          .kind = OPTION_TEXT,
@@ -137,17 +176,24 @@ int backup_command(int argument_count, char **arguments)
          .value = &snapshot_directory,
          .placeholder = "DIR",
          .help = "The node's snapshots, if they are elsewhere."},
+        {.name = "now",
+         .kind = OPTION_SWITCH,
+         .value = &now,
+         .help = "Let the node make a snapshot first, so that FILE holds all that was acknowledged until now."},
+        REMOTE_ENDPOINTS_ROW(&remote),
+        REMOTE_TIMEOUT_ROW(&remote),
         {.name = "check", .kind = OPTION_SWITCH, .value = &check, .help = "Only check that FILE is a good backup."},
-        {.name = "json", .kind = OPTION_SWITCH, .value = &json, .help = "Print JSON, for programs."},
+        REMOTE_JSON_ROW(&remote),
     };
     const struct option_table table = {
         .usage = "coracle backup FILE --data-dir=DIR [flags]",
-        .description = "Copies the newest snapshot of a node on this machine to FILE, checking every chunk, and prints "
-                       "what is in it.\n"
-                       "The node may run or not. Writes after that snapshot are not in it; they are in the log. "
-                       "`coracle restore`\n"
-                       "makes a new cluster of it.\n",
-        .examples = "  coracle backup monday.snap --data-dir=/var/lib/coracle\n"
+        .description =
+            "Copies the newest snapshot of a node on this machine to FILE, checking every chunk, and prints "
+            "what is in it.\n"
+            "The node may run or not. Writes after that snapshot are not in it; with --now the node, "
+            "which has to run,\n"
+            "makes a new one first. `coracle restore` makes a new cluster of the file.\n" REMOTE_ENVIRONMENT_TEXT,
+        .examples = "  coracle backup monday.snap --data-dir=/var/lib/coracle --now\n"
                     "  coracle backup monday.snap --check\n",
         .rows = rows,
         .row_count = ARRAY_COUNT(rows),
@@ -158,13 +204,15 @@ int backup_command(int argument_count, char **arguments)
     size_t count;
     enum options_outcome outcome = options_parse(&table, argument_count, arguments, &file, &count);
     if (outcome != OPTIONS_OK) return outcome == OPTIONS_HELP ? CLI_OK : CLI_USAGE;
-    if (check) return check_backup(file, json);
+    if (check) return check_backup(file, remote.json);
     if ((data_directory == NULL) == (snapshot_directory == NULL)) {
         return cli_fail(CLI_USAGE, "give either --data-dir or --snapshot-path");
     }
     char *directory = snapshot_directory != NULL ? mem_copy_string(snapshot_directory)
                                                  : snapshot_file_path(data_directory, "snapshot");
-    int exit_code = back_up(directory, file, json);
+    raft_index at_least = 0;
+    int exit_code = now ? make_snapshot(&remote, &at_least) : CLI_OK;
+    if (exit_code == CLI_OK) exit_code = back_up(directory, file, at_least, remote.json);
     mem_free(directory);
     return exit_code;
 }

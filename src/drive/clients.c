@@ -143,6 +143,8 @@ static void begin(struct client *client, const struct http1_request *http)
         struct entry *entry = client->call.command;
         client->call.command = NULL;
         clients->handler->propose(clients->user, client->request, entry);
+    } else if (wait == API_SNAPSHOT) {
+        clients->handler->want_snapshot(clients->user, client->request);
     } else {
         clients->handler->read(clients->user, client->request);
     }

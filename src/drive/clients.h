@@ -24,6 +24,7 @@ struct clients_handler {
     /* A request waits for the replica. `entry` is moved. */
     void (*propose)(void *user, uint64_t request, struct entry *entry);
     void (*read)(void *user, uint64_t request);
+    void (*want_snapshot)(void *user, uint64_t request);
 };
 
 /* `api` is borrowed. */

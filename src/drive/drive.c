@@ -156,7 +156,15 @@ static void on_read(void *user, uint64_t request)
     step(drive, &event);
 }
 
-static const struct clients_handler clients_handler = {.propose = on_propose, .read = on_read};
+static void on_want_snapshot(void *user, uint64_t request)
+{
+    struct drive *drive = user;
+    struct replica_event event = {.type = REPLICA_WANT_SNAPSHOT, .request = request};
+    step(drive, &event);
+}
+
+static const struct clients_handler clients_handler = {
+    .propose = on_propose, .read = on_read, .want_snapshot = on_want_snapshot};
 
 /* ---- disk ---- */
 

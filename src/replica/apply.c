@@ -114,7 +114,8 @@ void apply_housekeeping(struct replica *replica, struct replica_effects *effects
     uint64_t state_bytes = store_live_bytes(replica->store) + store_history_bytes(replica->store);
     uint64_t due = state_bytes / 100 * replica->config.snapshot_state_percent;
     if (due < replica->config.snapshot_log_bytes_min) due = replica->config.snapshot_log_bytes_min;
-    if (replica->log_bytes_since_snapshot >= due && !replica->snapshot_active && !replica->loading) {
+    bool wanted = replica->log_bytes_since_snapshot >= due || snapshot_is_wanted(replica);
+    if (wanted && !replica->snapshot_active && !replica->loading) {
         effects->snapshot_due = replica->applied <= status.durable_index;
     }
 }

@@ -25,16 +25,18 @@ static void fail_all(struct reader_list *list, enum error error, struct replica_
     list->count = 0;
 }
 
-void reads_add(struct replica *replica, uint64_t request, struct replica_effects *effects)
+void reads_add(struct replica *replica, uint64_t request, bool snapshot, struct replica_effects *effects)
 {
-    uint32_t under_way = replica->gathered.count + replica->in_round.count + replica->waiting.count;
+    uint32_t under_way =
+        replica->gathered.count + replica->in_round.count + replica->waiting.count + replica->want_count;
     if (replica->diverged || under_way >= replica->config.requests_max) {
         replica_add_result(effects, request, replica->diverged ? ERR_CORRUPT : ERR_TOO_MANY, 0, false);
         return;
     }
     replica->reads++;
-    push(&replica->gathered,
-         (struct pending_reader){.request = request, .deadline = replica->now + replica->config.request_timeout});
+    push(&replica->gathered, (struct pending_reader){.request = request,
+                                                     .deadline = replica->now + replica->config.request_timeout,
+                                                     .snapshot = snapshot});
 }
 
 void reads_flush(struct replica *replica, struct replica_effects *effects)
@@ -78,8 +80,12 @@ void reads_applied(struct replica *replica, struct replica_effects *effects)
     uint32_t done = 0;
     struct reader_list *waiting = &replica->waiting;
     while (done < waiting->count && (waiting->items[done].index <= replica->applied || MUTANT(READ_BEFORE_APPLIED))) {
-        replica_add_result(effects, waiting->items[done].request, ERR_OK, store_current_revision(replica->store),
-                           false);
+        uint64_t request = waiting->items[done].request;
+        if (waiting->items[done].snapshot) {
+            snapshot_want(replica, request, effects);
+        } else {
+            replica_add_result(effects, request, ERR_OK, store_current_revision(replica->store), false);
+        }
         done++;
     }
     if (done == 0) return;
@@ -115,6 +121,7 @@ void reads_stop(struct replica *replica, enum error error, struct replica_effect
     fail_all(&replica->gathered, error, effects);
     fail_all(&replica->in_round, error, effects);
     fail_all(&replica->waiting, error, effects);
+    snapshot_wants_fail(replica, error, effects);
     replica->round_active = false;
 }
 

@@ -74,6 +74,7 @@ void replica_free(struct replica *replica)
     replica_load_abandon(replica);
     requests_free(replica);
     reads_free(replica);
+    mem_free(replica->wants);
     raft_free(replica->raft);
     store_free(replica->store);
     sessions_free(&replica->sessions);
@@ -151,6 +152,8 @@ static void on_snapshot_saved(struct replica *replica, const struct replica_even
                               struct replica_effects *effects)
 {
     replica->snapshot_index = event->index;
+    replica->snapshot_revision = replica->making_revision;
+    snapshot_wants_saved(replica, effects);
     replica->log_bytes_since_snapshot -= replica->log_bytes_at_begin;
     replica->log_bytes_at_begin = 0;
     struct raft_event removed = {.type = RAFT_LOG_REMOVED, .index = event->first_index};
@@ -199,7 +202,10 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
         requests_propose(replica, event->request, event->entry, effects);
         break;
     case REPLICA_READ:
-        reads_add(replica, event->request, effects);
+        reads_add(replica, event->request, false, effects);
+        break;
+    case REPLICA_WANT_SNAPSHOT:
+        reads_add(replica, event->request, true, effects);
         break;
     case REPLICA_STATE_SAVED:
         pass_on(replica, RAFT_STATE_SAVED, event, effects);
@@ -216,6 +222,7 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
     case REPLICA_SNAPSHOT_FAILED:
         /* Not at once again: a quarter of what made it due has to come first. */
         replica->log_bytes_since_snapshot -= replica->log_bytes_since_snapshot / 4;
+        snapshot_wants_fail(replica, ERR_NOT_READY, effects);
         break;
     case REPLICA_SNAPSHOT_SENT:
         pass_on(replica, RAFT_SNAPSHOT_SENT, event, effects);

@@ -45,12 +45,14 @@ struct replica_config {
 enum replica_event_type {
     REPLICA_TICK,
     REPLICA_FLUSH,
-    REPLICA_MESSAGE,         /* message: any type but GOODBYE; borrowed */
-    REPLICA_PROPOSE,         /* request, entry (moved): a command without identity */
-    REPLICA_READ,            /* request: a linearizable read */
-    REPLICA_STATE_SAVED,     /* number */
-    REPLICA_LOG_WRITTEN,     /* number, bytes written */
-    REPLICA_LOG_READ,        /* peer, entries (borrowed), count; none: the log doesn't have them any more */
+    REPLICA_MESSAGE,       /* message: any type but GOODBYE; borrowed */
+    REPLICA_PROPOSE,       /* request, entry (moved): a command without identity */
+    REPLICA_READ,          /* request: a linearizable read */
+    REPLICA_WANT_SNAPSHOT, /* request: a snapshot of this member's that holds all that was acknowledged before; answered
+                                once it counts, or ERR_NOT_READY when making it was given up */
+    REPLICA_STATE_SAVED,   /* number */
+    REPLICA_LOG_WRITTEN,   /* number, bytes written */
+    REPLICA_LOG_READ,      /* peer, entries (borrowed), count; none: the log doesn't have them any more */
     REPLICA_SNAPSHOT_SAVED,  /* index: the member's own snapshot counts (contract rule 5); first_index: the log's now */
     REPLICA_SNAPSHOT_FAILED, /* the snapshot under way was given up */
     REPLICA_SNAPSHOT_SENT,   /* peer, index, rejected */
@@ -85,6 +87,7 @@ struct replica_result {
     enum error error;        /* for a delete of nothing: ERR_OK with existed false */
     store_revision revision; /* of the store after the command, or at the read */
     bool existed;            /* put and delete: the key was there before */
+    raft_index index;        /* of a wanted snapshot; then `revision` is the snapshot's */
 };
 
 struct replica_effects {

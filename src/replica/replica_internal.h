@@ -35,6 +35,13 @@ struct pending_reader {
     uint64_t request;
     time_ns deadline;
     raft_index index; /* readable once this is applied; 0 while no barrier was confirmed */
+    bool snapshot;    /* it wants a snapshot, of an index that the barrier gives */
+};
+
+/* A request that waits for a snapshot at or after an index. */
+struct snapshot_want {
+    uint64_t request;
+    raft_index index;
 };
 
 struct reader_list {
@@ -102,6 +109,10 @@ struct replica {
     uint64_t log_bytes_since_snapshot;
     uint64_t log_bytes_at_begin;
     raft_index snapshot_index; /* of the last one that counts */
+    store_revision snapshot_revision;
+    store_revision making_revision;
+    struct snapshot_want *wants;
+    uint32_t want_count, want_capacity;
     bool snapshot_active;
     raft_index making_index;
     struct store_snapshot_writer snapshot_writer;
@@ -156,7 +167,8 @@ time_ns requests_deadline(const struct replica *replica);
 void requests_free(struct replica *replica);
 
 /* ---- reads.c ---- */
-void reads_add(struct replica *replica, uint64_t request, struct replica_effects *effects);
+/* `snapshot`: what is to be answered is a snapshot, not a read. */
+void reads_add(struct replica *replica, uint64_t request, bool snapshot, struct replica_effects *effects);
 void reads_flush(struct replica *replica, struct replica_effects *effects);
 /* Takes raft's answers in effects->raft.reads. */
 void reads_take_answers(struct replica *replica, struct replica_effects *effects);
@@ -166,6 +178,16 @@ void reads_expire(struct replica *replica, struct replica_effects *effects);
 void reads_stop(struct replica *replica, enum error error, struct replica_effects *effects);
 time_ns reads_deadline(const struct replica *replica);
 void reads_free(struct replica *replica);
+
+/* ---- replica_snapshot.c ---- */
+/* The request is answered once a snapshot of what is applied now counts. */
+void snapshot_want(struct replica *replica, uint64_t request, struct replica_effects *effects);
+/* Somebody waits for a snapshot newer than the last one. */
+bool snapshot_is_wanted(const struct replica *replica);
+/* A snapshot counts: those that waited for it are answered. */
+void snapshot_wants_saved(struct replica *replica, struct replica_effects *effects);
+/* Nobody will get one. */
+void snapshot_wants_fail(struct replica *replica, enum error error, struct replica_effects *effects);
 
 /* ---- divergence.c ---- */
 void divergence_note_applied(struct replica *replica);

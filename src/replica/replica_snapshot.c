@@ -16,6 +16,7 @@ enum error replica_snapshot_begin(struct replica *replica, uint64_t snapshot_id,
     if (replica->applied <= replica->snapshot_index || replica->diverged || status.uncertain) return ERR_NOT_READY;
     replica->snapshot_active = true;
     replica->making_index = replica->applied;
+    replica->making_revision = store_current_revision(replica->store);
     replica->log_bytes_at_begin = replica->log_bytes_since_snapshot;
     replica->snapshot_sessions_written = false;
     buffer_clear(&replica->snapshot_sessions);
@@ -66,6 +67,53 @@ void replica_snapshot_end(struct replica *replica)
     replica->compaction_pending = true; /* what the pin held back */
     buffer_free(&replica->snapshot_scratch);
     buffer_free(&replica->snapshot_sessions);
+}
+
+/* ---- asked for ---- */
+
+static void answer_want(struct replica *replica, uint64_t request, struct replica_effects *effects)
+{
+    replica_add_result(effects, request, ERR_OK, replica->snapshot_revision, false);
+    effects->results[effects->result_count - 1].index = replica->snapshot_index;
+}
+
+void snapshot_want(struct replica *replica, uint64_t request, struct replica_effects *effects)
+{
+    if (replica->applied <= replica->snapshot_index) {
+        answer_want(replica, request, effects);
+        return;
+    }
+    if (replica->want_count == replica->want_capacity) {
+        replica->want_capacity = replica->want_capacity == 0 ? 4 : replica->want_capacity * 2;
+        replica->wants = mem_realloc(replica->wants, replica->want_capacity * sizeof replica->wants[0]);
+    }
+    replica->wants[replica->want_count++] = (struct snapshot_want){.request = request, .index = replica->applied};
+}
+
+bool snapshot_is_wanted(const struct replica *replica)
+{
+    return replica->want_count > 0;
+}
+
+void snapshot_wants_saved(struct replica *replica, struct replica_effects *effects)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < replica->want_count; i++) {
+        if (replica->wants[i].index <= replica->snapshot_index) {
+            answer_want(replica, replica->wants[i].request, effects);
+        } else {
+            replica->wants[kept++] = replica->wants[i];
+        }
+    }
+    replica->want_count = kept;
+}
+
+void snapshot_wants_fail(struct replica *replica, enum error error, struct replica_effects *effects)
+{
+    for (uint32_t i = 0; i < replica->want_count; i++) {
+        replica_add_result(effects, replica->wants[i].request, error, 0, false);
+    }
+    replica->want_count = 0;
 }
 
 /* ---- loading ---- */
@@ -160,6 +208,7 @@ static void swap(struct replica *replica)
     replica->applied_chain = header->chain;
     replica->apply_hash = header->apply_hash;
     replica->snapshot_index = header->index;
+    replica->snapshot_revision = header->revision;
     replica->log_bytes_since_snapshot = 0;
     replica->log_bytes_at_begin = 0;
     replica->compaction_proposed = 0;
@@ -220,6 +269,7 @@ enum error replica_install_finish(struct replica *replica, time_ns now, struct r
                                .chain = replica->applied_chain};
     replica_raft(replica, &event, effects);
     requests_after_install(replica, effects);
+    snapshot_wants_saved(replica, effects);
     reads_applied(replica, effects);
     return ERR_OK;
 }

@@ -516,6 +516,21 @@ class CommandsTest(e2e.TestCase):
         backup = place / "backup.snap"
         self.run_ok("backup", backup, f"--data-dir={node.data}")
         self.run_ok("backup", backup, "--check")
+        # A new one is made when it is asked for, and holds all that was acknowledged.
+        endpoint = f"--endpoints=127.0.0.1:{node.api_port}"
+        for i in range(2):
+            with node.client() as client:
+                self.assertEqual(client.put(f"late-{i}", "x").status, 200)
+            answer = self.run_ok("backup", backup, f"--data-dir={node.data}", "--now", endpoint, "--json")
+            self.assertEqual(json.loads(answer)["keys"], 52 + i)  # one is of wait_until_writable
+            self.assertEqual(json.loads(answer)["revision"], node.cluster()["revision"])
+        self.run_failing(1, "backup", backup, f"--data-dir={node.data}", "--now", "--endpoints=127.0.0.1:1", "--timeout=300")
+        other = self.cluster(1).start()
+        other.wait_until_writable()
+        elsewhere = place / "elsewhere.snap"
+        result = self.run_failing(1, "backup", elsewhere, f"--data-dir={other.nodes[0].data}")
+        self.assertIn("--now", result.stderr)
+        self.assertFalse(elsewhere.exists())
         self.assertGreater(json.loads(self.run_ok("backup", backup, "--check", "--json"))["index"], 0)
         for kind, pattern in (("log", "log/*.seg"), ("snapshot", "snapshot/*.snap"), ("state", "state")):
             for path in node.data.glob(pattern):

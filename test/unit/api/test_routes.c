@@ -70,15 +70,11 @@ static void test_bad_methods(void **state)
         const char *path;
         const char *allow;
     } paths[] = {
-        {"/v1/data", "POST"},
-        {"/v1/data/a", "GET, HEAD, DELETE"},
-        {"/v1/cluster", "GET, HEAD"},
-        {"/health", "GET, HEAD"},
-        {"/livez", "GET, HEAD"},
-        {"/readyz", "GET, HEAD"},
-        {"/version", "GET, HEAD"},
-        {"/metrics", "GET, HEAD"},
-        {"/livez/serializable_read", "GET, HEAD"},
+        {"/v1/data", "POST"},      {"/v1/data/a", "GET, HEAD, DELETE"},
+        {"/v1/snapshot", "POST"},  {"/v1/cluster", "GET, HEAD"},
+        {"/health", "GET, HEAD"},  {"/livez", "GET, HEAD"},
+        {"/readyz", "GET, HEAD"},  {"/version", "GET, HEAD"},
+        {"/metrics", "GET, HEAD"}, {"/livez/serializable_read", "GET, HEAD"},
     };
     static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "get"};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {

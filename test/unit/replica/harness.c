@@ -338,7 +338,7 @@ static uint64_t ask(struct harness *harness, enum harness_kind kind, member_id i
     }
     harness->requests[number] = (struct harness_request){
         .kind = kind, .member = id, .key = key, .floor = harness->floor, .asked = harness->now};
-    if (kind == HARNESS_READ) {
+    if (kind == HARNESS_READ || kind == HARNESS_SNAPSHOT) {
         harness->open_reads++;
     } else {
         harness->open_writes++;
@@ -368,6 +368,14 @@ uint64_t harness_delete(struct harness *harness, member_id id, uint32_t key)
     harness_key_text(key, text);
     struct replica_event event = {
         .type = REPLICA_PROPOSE, .request = number, .entry = command_delete(bytes_of_string(text))};
+    harness_step(harness, id, &event);
+    return number;
+}
+
+uint64_t harness_want_snapshot(struct harness *harness, member_id id)
+{
+    uint64_t number = ask(harness, HARNESS_SNAPSHOT, id, 0);
+    struct replica_event event = {.type = REPLICA_WANT_SNAPSHOT, .request = number};
     harness_step(harness, id, &event);
     return number;
 }

@@ -106,7 +106,7 @@ struct harness_frame {
     uint8_t *bytes;
 };
 
-enum harness_kind { HARNESS_READ, HARNESS_PUT, HARNESS_DELETE };
+enum harness_kind { HARNESS_READ, HARNESS_PUT, HARNESS_DELETE, HARNESS_SNAPSHOT };
 
 struct harness_request {
     enum harness_kind kind;
@@ -196,6 +196,7 @@ void harness_flush_all(struct harness *harness); /* those that were stepped */
 uint64_t harness_put(struct harness *harness, member_id id, uint32_t key);
 uint64_t harness_delete(struct harness *harness, member_id id, uint32_t key);
 uint64_t harness_read(struct harness *harness, member_id id, uint32_t key);
+uint64_t harness_want_snapshot(struct harness *harness, member_id id);
 const struct harness_request *harness_request(const struct harness *harness, uint64_t number);
 
 /* What is under way reaches the disk; `report`: and the replica hears of it. False: nothing was. */

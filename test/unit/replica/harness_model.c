@@ -234,9 +234,18 @@ void harness_take_result(struct harness *harness, struct harness_member *member,
     request->revision = result->revision;
     request->existed = result->existed;
     request->answered = harness->now;
-    uint64_t *open = request->kind == HARNESS_READ ? &harness->open_reads : &harness->open_writes;
+    bool writes = request->kind == HARNESS_PUT || request->kind == HARNESS_DELETE;
+    uint64_t *open = !writes ? &harness->open_reads : &harness->open_writes;
     *open -= 1;
     if (result->error != ERR_OK || member->tampered) return;
+    if (request->kind == HARNESS_SNAPSHOT) {
+        /* It counts, and holds all that anybody had heard of when it was asked for. */
+        if (result->index != member->disk.snapshot_index || result->revision < request->floor) {
+            harness_breach(harness, "request %" PRIu64 " got a snapshot of index %" PRIu64 ", which isn't one", number,
+                           result->index);
+        }
+        return;
+    }
     if (request->kind == HARNESS_READ) {
         check_read(harness, member, number);
     } else if (request->kind == HARNESS_PUT || request->existed) {

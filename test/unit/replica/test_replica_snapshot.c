@@ -120,6 +120,74 @@ static void test_a_follower_far_behind(void **state)
     end(harness);
 }
 
+/* Asked for, it is made though little was written, and is answered once it counts. */
+static void test_wanted(void **state)
+{
+    (void)state;
+    struct harness_options options = {.count = 3, .seed = 6, .make_snapshots = true};
+    struct harness *harness = harness_new(&options);
+    member_id leader = harness_elect(harness), follower = harness_follower(harness);
+    harness_put(harness, leader, 1);
+    harness_stabilize(harness);
+    for (int on_leader = 0; on_leader <= 1; on_leader++) {
+        member_id id = on_leader == 1 ? leader : follower;
+        struct harness_member *member = &harness->members[id];
+        harness_put(harness, leader, 2);
+        harness_stabilize(harness);
+        uint64_t first = harness_want_snapshot(harness, id), second = harness_want_snapshot(harness, id);
+        assert_false(harness_request(harness, first)->done);
+        harness_stabilize(harness);
+        assert_true(harness_request(harness, first)->done && harness_request(harness, second)->done);
+        assert_int_equal(harness_request(harness, first)->error, ERR_OK);
+        assert_int_equal(member->snapshots_made, 1);
+        /* Nothing is new: the same one serves, at once. */
+        uint64_t third = harness_want_snapshot(harness, id);
+        harness_stabilize(harness);
+        assert_int_equal(harness_request(harness, third)->error, ERR_OK);
+        assert_int_equal(harness_request(harness, third)->revision, harness_request(harness, first)->revision);
+        assert_int_equal(member->snapshots_made, 1);
+    }
+    end(harness);
+}
+
+static void test_wanted_in_vain(void **state)
+{
+    (void)state;
+    struct harness_options options = {.count = 3, .seed = 7, .requests_max = 3};
+    struct harness *harness = harness_new(&options);
+    member_id leader = harness_elect(harness);
+    harness_put(harness, leader, 1);
+    harness_stabilize(harness);
+    /* Making it is given up. */
+    uint64_t want = harness_want_snapshot(harness, leader);
+    harness_stabilize(harness);
+    assert_false(harness_request(harness, want)->done);
+    assert_true(harness->members[leader].due);
+    assert_int_equal(harness_snapshot_begin(harness, leader), ERR_OK);
+    harness_snapshot_fail(harness, leader);
+    harness_stabilize(harness);
+    assert_int_equal(harness_request(harness, want)->error, ERR_NOT_READY);
+    /* They count among the requests under way, which are bounded. */
+    for (int i = 0; i < 3; i++) harness_want_snapshot(harness, leader);
+    harness_stabilize(harness);
+    want = harness_want_snapshot(harness, leader);
+    harness_flush(harness, leader);
+    assert_int_equal(harness_request(harness, want)->error, ERR_TOO_MANY);
+    assert_int_equal(harness_snapshot_begin(harness, leader), ERR_OK);
+    while (!harness_snapshot_slice(harness, leader)) {}
+    harness_stabilize(harness);
+    /* Nobody confirms that it has all that was acknowledged. */
+    harness_put(harness, leader, 2);
+    harness_isolate(harness, leader);
+    want = harness_want_snapshot(harness, leader);
+    harness_run(harness, 5 * HARNESS_ELECTION_TIMEOUT);
+    assert_true(harness_request(harness, want)->done);
+    assert_int_not_equal(harness_request(harness, want)->error, ERR_OK);
+    harness_heal(harness);
+    harness_run(harness, 5 * HARNESS_ELECTION_TIMEOUT);
+    end(harness);
+}
+
 static void any_fault(struct harness *harness, struct random *random)
 {
     member_id id = 1 + random_below(random, harness->options.count);
@@ -160,7 +228,11 @@ static void any_request(struct harness *harness, struct random *random)
     if (harness->members[id].replica == NULL) return;
     switch (random_below(random, 4)) {
     case 0:
-        harness_read(harness, id, key);
+        if (random_chance(random, 100)) {
+            harness_want_snapshot(harness, id);
+        } else {
+            harness_read(harness, id, key);
+        }
         break;
     case 1:
         harness_delete(harness, id, key);
@@ -233,10 +305,9 @@ static void test_random_lives(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_state_at_its_index),
-        cmocka_unit_test(test_a_bad_file_is_refused),
-        cmocka_unit_test(test_a_follower_far_behind),
-        cmocka_unit_test(test_random_lives),
+        cmocka_unit_test(test_the_state_at_its_index), cmocka_unit_test(test_a_bad_file_is_refused),
+        cmocka_unit_test(test_a_follower_far_behind),  cmocka_unit_test(test_wanted),
+        cmocka_unit_test(test_wanted_in_vain),         cmocka_unit_test(test_random_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

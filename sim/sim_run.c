@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "sim/sim_contents.h"
 
 /* Simulated time within which a healed cluster must have a leader that serves, must have answered every read, and must
    agree. Far beyond what it takes; a cluster that needs longer is stuck. */
@@ -160,6 +161,31 @@ static bool violated(struct run *run, struct sim_run_report *report)
     return true;
 }
 
+/* All stores, with one another and with the history, which they complete. */
+static bool check_contents(struct run *run, struct sim_run_report *report)
+{
+    static const struct sim_contents_reader reader = {.key = sim_workload_read_key, .value = sim_workload_read_value};
+    struct sim_contents_verdict verdict = {0};
+    const struct store *first = NULL;
+    for (unsigned i = 0; i < run->cluster.node_count; i++) {
+        const struct sim_node *node = &run->cluster.nodes[i];
+        if (node->state != SIM_NODE_UP || node->stay_down) continue;
+        const struct store *store = replica_store(drive_replica(node->drive));
+        if (first == NULL) {
+            first = store;
+            sim_contents_explain(store, &reader, &run->workload.history, &verdict);
+        } else {
+            sim_contents_compare(first, store, &verdict);
+        }
+    }
+    report->contents_compared = verdict.keys + verdict.changes;
+    if (!verdict.violated) return true;
+    report->outcome = SIM_RUN_WRONG;
+    snprintf(report->text, sizeof report->text, "%s", verdict.text);
+    describe(run, report);
+    return false;
+}
+
 static void run_parts(struct run *run, const struct sim_run_options *options, struct sim_run_report *report,
                       struct random *random)
 {
@@ -210,6 +236,7 @@ static void run_parts(struct run *run, const struct sim_run_options *options, st
         return;
     }
     sim_workload_quiet(&run->workload);
+    if (!check_contents(run, report)) return;
     struct sim_verdict verdict;
     sim_history_check(&run->workload.history, &verdict);
     report->keys_undecided = verdict.keys_undecided;

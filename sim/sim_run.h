@@ -33,7 +33,9 @@ struct sim_run_report {
     uint64_t trace_hash;
     uint64_t events;
     time_ns simulated;
-    uint64_t writes, reads, unknown, nothing_done, keys, keys_undecided;
+    uint64_t writes, reads, unknown, nothing_done, keys;
+    uint64_t keys_undecided;    /* a run whose history can't be decided has proven less than it seems to */
+    uint64_t contents_compared; /* keys and changes of stores */
     uint64_t elections, checks, crashes, power_losses, stops, failed_starts;
     uint64_t faults[SIM_FAULT_COUNT];
     struct sim_disk_counters disks; /* of all nodes */

@@ -39,7 +39,7 @@ static void value_write(struct buffer *out, uint64_t number, size_t padding)
 }
 
 /* False when it isn't a value that value_write made. */
-static bool value_read(struct bytes value, uint64_t *number)
+bool sim_workload_read_value(struct bytes value, uint64_t *number)
 {
     size_t at = 0;
     *number = 0;
@@ -72,6 +72,22 @@ static void key_write(struct buffer *out, uint32_t key)
         buffer_append_format(out, "k\"%u", key);
         break;
     }
+}
+
+bool sim_workload_read_key(struct bytes key, uint32_t *number)
+{
+    /* The only digits in it are its number; a key that isn't written so again is another one. */
+    size_t at = 0;
+    *number = 0;
+    while (at < key.size && (key.data[at] < '0' || key.data[at] > '9')) at++;
+    for (; at < key.size && key.data[at] >= '0' && key.data[at] <= '9'; at++) {
+        *number = *number * 10 + (uint32_t)(key.data[at] - '0');
+    }
+    struct buffer again = {0};
+    key_write(&again, *number);
+    bool same = bytes_equal(buffer_bytes(&again), key);
+    buffer_free(&again);
+    return same;
 }
 
 /* ---- answers ---- */
@@ -140,8 +156,8 @@ static void answered(void *user, const struct client_response *response)
         workload->gets_done++;
         struct buffer value = {0};
         operation->value = 0;
-        if (response->status == 200 &&
-            (!client_kv_value(response->body, &value) || !value_read(buffer_bytes(&value), &operation->value))) {
+        if (response->status == 200 && (!client_kv_value(response->body, &value) ||
+                                        !sim_workload_read_value(buffer_bytes(&value), &operation->value))) {
             violated(workload, "key %u has a value that nobody wrote: %.*s", operation->key,
                      (int)(response->body.size < 200 ? response->body.size : 200), (const char *)response->body.data);
         }

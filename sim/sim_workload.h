@@ -76,4 +76,8 @@ bool sim_workload_is_quiet(const struct sim_workload *workload);
 void sim_workload_read_all(struct sim_workload *workload);
 bool sim_workload_has_read_all(const struct sim_workload *workload);
 
+/* The number of a key, or of a value, that the clients wrote; false: they wrote no such. */
+bool sim_workload_read_key(struct bytes key, uint32_t *number);
+bool sim_workload_read_value(struct bytes value, uint64_t *number);
+
 #endif

@@ -203,7 +203,7 @@ int backup_command(int argument_count, char **arguments)
     const char *file;
     size_t count;
     enum options_outcome outcome = options_parse(&table, argument_count, arguments, &file, &count);
-    if (outcome != OPTIONS_OK) return outcome == OPTIONS_HELP ? CLI_OK : CLI_USAGE;
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     if (check) return check_backup(file, remote.json);
     if ((data_directory == NULL) == (snapshot_directory == NULL)) {
         return cli_fail(CLI_USAGE, "give either --data-dir or --snapshot-path");

@@ -344,7 +344,7 @@ int bench_command(int argument_count, char **arguments)
     size_t count;
     enum bench_operation operation;
     enum options_outcome outcome = options_parse(&table, argument_count, arguments, NULL, &count);
-    if (outcome != OPTIONS_OK) return outcome == OPTIONS_HELP ? CLI_OK : CLI_USAGE;
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     if (!operation_parse(options.operation, &operation)) {
         return cli_fail(CLI_USAGE, "--op: is none of put, get, mixed, fill, verify (\"%s\")", options.operation);
     }

@@ -109,7 +109,7 @@ static int init_command(int argument_count, char **arguments)
     size_t count;
     struct join_cluster members;
     enum options_outcome outcome = options_parse(&table, argument_count, arguments, NULL, &count);
-    if (outcome != OPTIONS_OK) return outcome == OPTIONS_HELP ? CLI_OK : CLI_USAGE;
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     if (!list_members(&options, &members)) return CLI_USAGE;
     if (!local_cluster_create(options.directory, &members)) return CLI_FAILED;
     printf("made a cluster of %u in %s\n", members.member_count, options.directory);
@@ -312,7 +312,7 @@ static int up_command(int argument_count, char **arguments)
     size_t count;
     struct local_cluster cluster;
     enum options_outcome outcome = options_parse(&table, argument_count, arguments, NULL, &count);
-    if (outcome != OPTIONS_OK) return outcome == OPTIONS_HELP ? CLI_OK : CLI_USAGE;
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     if (!local_cluster_open(directory, &cluster)) return CLI_FAILED;
     int exit_code = CLI_OK;
     if (dry_run) {
@@ -341,7 +341,7 @@ static int down_command(int argument_count, char **arguments)
     size_t count;
     struct local_cluster cluster;
     enum options_outcome outcome = options_parse(&table, argument_count, arguments, NULL, &count);
-    if (outcome != OPTIONS_OK) return outcome == OPTIONS_HELP ? CLI_OK : CLI_USAGE;
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     if (!local_cluster_open(directory, &cluster)) return CLI_FAILED;
     uint32_t running = local_cluster_running_count(&cluster);
     bool good = local_cluster_stop(&cluster, STOP_PATIENCE_MS);
@@ -419,7 +419,7 @@ static int cluster_status_command(int argument_count, char **arguments)
     size_t count;
     struct local_cluster cluster;
     enum options_outcome outcome = options_parse(&table, argument_count, arguments, NULL, &count);
-    if (outcome != OPTIONS_OK) return outcome == OPTIONS_HELP ? CLI_OK : CLI_USAGE;
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     if (!local_cluster_open(directory, &cluster)) return CLI_FAILED;
 
     struct remote_answer answers[MEMBERS_MAX] = {0};

@@ -93,7 +93,7 @@ int debug_command(int argument_count, char **arguments)
     const char *positional[2];
     size_t count;
     enum options_outcome outcome = options_parse(&table, argument_count, arguments, positional, &count);
-    if (outcome != OPTIONS_OK) return outcome == OPTIONS_HELP ? CLI_OK : CLI_USAGE;
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     if (!kind_parse(positional[0], &options.kind)) {
         return cli_fail(CLI_USAGE, "debug: \"%s\" is none of log, snapshot, state", positional[0]);
     }

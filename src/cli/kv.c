@@ -114,14 +114,8 @@ int put_command(int argument_count, char **arguments)
     };
     const char *positional[2];
     size_t count;
-    switch (options_parse(&table, argument_count, arguments, positional, &count)) {
-    case OPTIONS_HELP:
-        return CLI_OK;
-    case OPTIONS_BAD:
-        return CLI_USAGE;
-    case OPTIONS_OK:
-        break;
-    }
+    enum options_outcome outcome = options_parse(&table, argument_count, arguments, positional, &count);
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     if ((count == 2) == (file != NULL)) return cli_fail(CLI_USAGE, "give the value either as an argument or by --file");
     if (file == NULL) return put_value(&options, bytes_of_string(positional[0]), bytes_of_string(positional[1]));
 
@@ -131,6 +125,24 @@ int put_command(int argument_count, char **arguments)
         exit_code = put_value(&options, bytes_of_string(positional[0]), buffer_bytes(&value));
     buffer_free(&value);
     return exit_code;
+}
+
+/* A request about one key, without a body. False after printing why it failed, with *exit_code. */
+static bool ask_about(const struct remote_options *options, const char *method, const char *key, bool idempotent,
+                      struct remote_answer *answer, int *exit_code)
+{
+    struct buffer path = {0};
+    client_kv_path(bytes_of_string(key), &path);
+    struct client_request request = {
+        .method = method,
+        .path = buffer_bytes(&path),
+        .timeout = (time_ns)options->timeout_ms * TIME_NS_PER_MS,
+        .idempotent = idempotent,
+        .retry = true,
+    };
+    bool good = ask(options, &request, answer, exit_code);
+    buffer_free(&path);
+    return good;
 }
 
 /* ---- get ---- */
@@ -181,27 +193,13 @@ int get_command(int argument_count, char **arguments)
     };
     const char *positional[1];
     size_t count;
-    switch (options_parse(&table, argument_count, arguments, positional, &count)) {
-    case OPTIONS_HELP:
-        return CLI_OK;
-    case OPTIONS_BAD:
-        return CLI_USAGE;
-    case OPTIONS_OK:
-        break;
-    }
-    struct buffer path = {0};
+    enum options_outcome outcome = options_parse(&table, argument_count, arguments, positional, &count);
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     struct remote_answer answer = {0};
     int exit_code;
-    client_kv_path(bytes_of_string(positional[0]), &path);
-    struct client_request request = {
-        .method = "GET",
-        .path = buffer_bytes(&path),
-        .timeout = (time_ns)options.timeout_ms * TIME_NS_PER_MS,
-        .idempotent = true,
-        .retry = true,
-    };
-    if (ask(&options, &request, &answer, &exit_code)) exit_code = print_value(&options, &answer, raw);
-    buffer_free(&path);
+    if (ask_about(&options, "GET", positional[0], true, &answer, &exit_code)) {
+        exit_code = print_value(&options, &answer, raw);
+    }
     remote_answer_free(&answer);
     return exit_code;
 }
@@ -229,25 +227,11 @@ int del_command(int argument_count, char **arguments)
     };
     const char *positional[1];
     size_t count;
-    switch (options_parse(&table, argument_count, arguments, positional, &count)) {
-    case OPTIONS_HELP:
-        return CLI_OK;
-    case OPTIONS_BAD:
-        return CLI_USAGE;
-    case OPTIONS_OK:
-        break;
-    }
-    struct buffer path = {0};
+    enum options_outcome outcome = options_parse(&table, argument_count, arguments, positional, &count);
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     struct remote_answer answer = {0};
     int exit_code = CLI_OK;
-    client_kv_path(bytes_of_string(positional[0]), &path);
-    struct client_request request = {
-        .method = "DELETE",
-        .path = buffer_bytes(&path),
-        .timeout = (time_ns)options.timeout_ms * TIME_NS_PER_MS,
-        .retry = true,
-    };
-    if (ask(&options, &request, &answer, &exit_code)) {
+    if (ask_about(&options, "DELETE", positional[0], false, &answer, &exit_code)) {
         buffer_append_byte(&answer.body, '\0');
         if (options.json) {
             puts((const char *)answer.body.data);
@@ -256,7 +240,6 @@ int del_command(int argument_count, char **arguments)
             puts(existed ? "deleted" : "there was no such key");
         }
     }
-    buffer_free(&path);
     remote_answer_free(&answer);
     return exit_code;
 }

@@ -179,3 +179,8 @@ enum options_outcome options_parse(const struct option_table *table, int argumen
     buffer_free(&help);
     return outcome;
 }
+
+int options_exit_code(enum options_outcome outcome)
+{
+    return outcome == OPTIONS_BAD ? CLI_USAGE : CLI_OK;
+}

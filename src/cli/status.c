@@ -68,14 +68,8 @@ int status_command(int argument_count, char **arguments)
         .row_count = ARRAY_COUNT(rows),
     };
     size_t count;
-    switch (options_parse(&table, argument_count, arguments, NULL, &count)) {
-    case OPTIONS_HELP:
-        return CLI_OK;
-    case OPTIONS_BAD:
-        return CLI_USAGE;
-    case OPTIONS_OK:
-        break;
-    }
+    enum options_outcome outcome = options_parse(&table, argument_count, arguments, NULL, &count);
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     struct remote *remote = remote_new(&options, false);
     if (remote == NULL) return CLI_USAGE;
     struct client_request request = node_view_request(options.timeout_ms);

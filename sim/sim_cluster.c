@@ -32,7 +32,8 @@ static void node_log(struct logger *logger, enum log_level level, const char *ev
         sim_world_fold_bytes(world, fields, strlen(fields));
         sim_marks_add(node->cluster->marks, event, 1);
     }
-    sim_world_note(world, node->number, "%s %s %s", log_level_name(level), event, fields);
+    const char *prefix = level == LOG_LEVEL_ERROR ? "ERROR: " : level == LOG_LEVEL_WARN ? "warning: " : "";
+    sim_world_note(world, node->number, "%s%s %s", prefix, event, fields);
 }
 
 /* ---- the end of a process ---- */

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "sim/sim_contents.h"
 
 /* Simulated time within which a healed cluster must have a leader that serves, must have answered every read, and must
@@ -39,11 +40,17 @@ static void draw_config(struct random *random, struct drive_config *config)
     config->log_tail_bytes = PICK(random, 0, 16, 1024, 65536) * 1024;
 }
 
-static void draw_workload(struct random *random, struct sim_workload_options *options)
+/* Operations a second that one client surely gets done, also of a slow cluster. */
+#define CLIENT_RATE 30u
+
+static void draw_workload(struct random *random, uint32_t load, struct sim_workload_options *options)
 {
+    unsigned clients = (unsigned)random_between(random, 4, 16);
+    if (clients < load / CLIENT_RATE)
+        clients = load / CLIENT_RATE < SIM_CLIENTS_MAX ? load / CLIENT_RATE : SIM_CLIENTS_MAX;
     *options = (struct sim_workload_options){
-        .client_count = (unsigned)random_between(random, 4, 16),
-        .think_max = (time_ns)PICK(random, 0, 1, 5, 20, 100) * TIME_NS_PER_MS,
+        .client_count = clients,
+        .rate = load,
         .put_weight = (unsigned)random_between(random, 4, 10),
         .get_weight = (unsigned)random_between(random, 0, 6),
         .delete_weight = (unsigned)random_between(random, 0, 2),
@@ -186,6 +193,35 @@ static bool check_contents(struct run *run, struct sim_run_report *report)
     return false;
 }
 
+/* What the seed draws and the options don't say; from a generator of its own, so that options shift nothing else. */
+static void draw_options(const struct sim_world *world, struct sim_run_options *options)
+{
+    struct random random;
+    sim_world_random(world, "options", 0, &random);
+    unsigned node_count = (unsigned)PICK(&random, 1, 3, 3, 3, 3, 3, 5, 5, 5, 3);
+    /* A few have no load at all, or a little. */
+    uint32_t load = (uint32_t)random_between(&random, 0, SIM_LOAD_DRAWN_MAX);
+    if (random_chance(&random, 100)) load /= 20;
+    uint64_t tenths = random_between(&random, 0, 20);
+    if (options->node_count == 0) options->node_count = node_count;
+    if (options->load == SIM_LOAD_DRAWN) options->load = load;
+    if (options->duration_is_mean) options->duration = options->duration / 10 * (time_ns)tenths;
+}
+
+static void describe_drawn(const struct sim_run_options *options, const struct drive_config *config, char *out,
+                           size_t size)
+{
+    snprintf(
+        out, size,
+        "%u node%s, %u operations/s for %lld s, election timeout %lld ms, heartbeat %lld ms, segments of %llu KiB, "
+        "snapshots from %llu KiB of log, cache of %llu KiB, tail of %llu KiB",
+        options->node_count, options->node_count == 1 ? "" : "s", options->load,
+        (long long)(options->duration / TIME_NS_PER_S), (long long)(config->election_timeout / TIME_NS_PER_MS),
+        (long long)(config->heartbeat_interval / TIME_NS_PER_MS), (unsigned long long)config->segment_bytes / 1024,
+        (unsigned long long)config->snapshot_log_bytes_min / 1024, (unsigned long long)config->cache_bytes_max / 1024,
+        (unsigned long long)config->log_tail_bytes / 1024);
+}
+
 static void run_parts(struct run *run, const struct sim_run_options *options, struct sim_run_report *report,
                       struct random *random)
 {
@@ -202,6 +238,9 @@ static void run_parts(struct run *run, const struct sim_run_options *options, st
     }
     if (violated(run, report)) return;
 
+    CHECK(!MUTANT(ABORT));
+    static uint64_t runs; /* what a run must not depend on */
+    if (MUTANT(RUNS_DIFFER)) sim_world_fold(world, runs++);
     sim_world_note(world, SIM_NO_PROCESS, "faults end");
     sim_nemesis_end(&run->nemesis, random_chance(random, 250));
     sim_workload_quiet(&run->workload);
@@ -262,7 +301,28 @@ static void add_disk(struct sim_disk_counters *sum, const struct sim_disk_counte
     sum->failures += one->failures;
 }
 
-void sim_run(const struct sim_run_options *options, struct sim_marks *marks, struct sim_run_report *report)
+void sim_run_report_add(struct sim_run_report *sum, const struct sim_run_report *one)
+{
+    sum->events += one->events;
+    sum->simulated += one->simulated;
+    sum->writes += one->writes;
+    sum->reads += one->reads;
+    sum->unknown += one->unknown;
+    sum->nothing_done += one->nothing_done;
+    sum->keys += one->keys;
+    sum->keys_undecided += one->keys_undecided;
+    sum->contents_compared += one->contents_compared;
+    sum->elections += one->elections;
+    sum->checks += one->checks;
+    sum->crashes += one->crashes;
+    sum->power_losses += one->power_losses;
+    sum->stops += one->stops;
+    sum->failed_starts += one->failed_starts;
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++) sum->faults[i] += one->faults[i];
+    add_disk(&sum->disks, &one->disks);
+}
+
+void sim_run(const struct sim_run_options *given, struct sim_marks *logged, struct sim_run_report *report)
 {
     *report = (struct sim_run_report){.outcome = SIM_RUN_CLEAN};
     struct run *run = mem_alloc_zero(sizeof *run);
@@ -270,22 +330,27 @@ void sim_run(const struct sim_run_options *options, struct sim_marks *marks, str
     struct drive_config config;
     struct sim_workload_options load;
     struct client_endpoint endpoints[SIM_NODES_MAX];
-    sim_world_init(&run->world, options->seed);
-    run->world.trace = options->trace;
+    struct sim_run_options options = *given;
+    sim_world_init(&run->world, options.seed);
+    run->world.trace = options.trace;
+    draw_options(&run->world, &options);
     sim_world_random(&run->world, "run", 0, &random);
     draw_config(&random, &config);
-    draw_workload(&random, &load);
+    if (options.defaults) drive_config_defaults(&config);
+    draw_workload(&random, options.load, &load);
+    describe_drawn(&options, &config, report->drawn, sizeof report->drawn);
+    report->node_count = options.node_count;
     sim_net_init(&run->network, &run->world);
     run->network.peer_port = SIM_RPC_PORT;
-    sim_cluster_init(&run->cluster, &run->world, &run->network, &config, options->node_count, marks);
-    for (unsigned i = 0; i < options->node_count; i++) {
+    sim_cluster_init(&run->cluster, &run->world, &run->network, &config, options.node_count, logged);
+    for (unsigned i = 0; i < options.node_count; i++) {
         snprintf(endpoints[i].host, sizeof endpoints[i].host, "node-%u", i + 1);
         endpoints[i].port = SIM_API_PORT;
     }
-    sim_workload_init(&run->workload, &run->world, &run->network, &load, endpoints, options->node_count);
-    sim_nemesis_init(&run->nemesis, &run->cluster, &run->network, &run->workload, options->faults);
+    sim_workload_init(&run->workload, &run->world, &run->network, &load, endpoints, options.node_count);
+    sim_nemesis_init(&run->nemesis, &run->cluster, &run->network, &run->workload, options.faults);
 
-    run_parts(run, options, report, &random);
+    run_parts(run, &options, report, &random);
 
     report->trace_hash = run->world.trace_hash;
     report->events = run->world.event_count;
@@ -302,7 +367,7 @@ void sim_run(const struct sim_run_options *options, struct sim_marks *marks, str
     report->stops = run->cluster.stops;
     report->failed_starts = run->cluster.failed_starts;
     memcpy(report->faults, run->nemesis.counts, sizeof report->faults);
-    for (unsigned i = 0; i < options->node_count; i++) add_disk(&report->disks, &run->cluster.nodes[i].disk.counters);
+    for (unsigned i = 0; i < options.node_count; i++) add_disk(&report->disks, &run->cluster.nodes[i].disk.counters);
 
     sim_cluster_free(&run->cluster);
     sim_workload_free(&run->workload);

@@ -11,25 +11,32 @@
 #ifndef CORACLE_SIM_RUN_H
 #define CORACLE_SIM_RUN_H
 
-#include <stdio.h>
-
 #include "sim/sim_nemesis.h"
 #include "sim/sim_workload.h"
 
+#define SIM_LOAD_DRAWN UINT32_MAX
+#define SIM_LOAD_DRAWN_MAX 200u
+
 struct sim_run_options {
     uint64_t seed;
-    unsigned node_count;
-    time_ns duration;     /* of the first part, at most */
-    uint64_t writes_max;  /* the first part ends when so many were acknowledged; 0: no limit */
-    sim_fault_set faults; /* the kinds that may come; SIM_FAULTS_ALL: what the seed draws */
-    FILE *trace;          /* NULL: none */
+    unsigned node_count;     /* 0: drawn: 1, 3 or 5 */
+    time_ns duration;        /* of the first part, at most */
+    bool duration_is_mean;   /* drawn, evenly, up to twice of `duration` */
+    uint32_t load;           /* operations a second; SIM_LOAD_DRAWN: from 0 to SIM_LOAD_DRAWN_MAX */
+    uint64_t writes_max;     /* the first part ends when so many were acknowledged; 0: no limit */
+    sim_fault_set faults;    /* the kinds that may come; SIM_FAULTS_ALL: what the seed draws */
+    bool defaults;           /* timeouts and limits of the nodes are the product's, and not drawn */
+    struct sim_trace *trace; /* NULL: none */
 };
 
-enum sim_run_outcome { SIM_RUN_CLEAN, SIM_RUN_WRONG, SIM_RUN_STUCK };
+/* The last is never sim_run's own: it is for who ran it in a process that died. */
+enum sim_run_outcome { SIM_RUN_CLEAN, SIM_RUN_WRONG, SIM_RUN_STUCK, SIM_RUN_CRASHED };
 
 struct sim_run_report {
     enum sim_run_outcome outcome;
     char text[2560]; /* what was violated */
+    char drawn[256]; /* what the seed drew, for people */
+    unsigned node_count;
     uint64_t trace_hash;
     uint64_t events;
     time_ns simulated;
@@ -41,7 +48,10 @@ struct sim_run_report {
     struct sim_disk_counters disks; /* of all nodes */
 };
 
-/* `marks` gathers over seeds; may be NULL. */
-void sim_run(const struct sim_run_options *options, struct sim_marks *marks, struct sim_run_report *report);
+/* `logged` gathers over seeds what nodes logged, and how often; may be NULL. */
+void sim_run(const struct sim_run_options *options, struct sim_marks *logged, struct sim_run_report *report);
+
+/* Adds the figures of `one` to `sum`; its outcome, texts and trace hash are left alone. */
+void sim_run_report_add(struct sim_run_report *sum, const struct sim_run_report *one);
 
 #endif

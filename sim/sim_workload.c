@@ -6,6 +6,8 @@
 
 /* How often a client goes on through another node, and how often it takes any key that was used. */
 #define MOVE_PER_MILLE 30
+/* What a client is late by and catches up on, at most; what it missed beyond that, as while all nodes were down, it leaves out. */
+#define CATCH_UP (200 * TIME_NS_PER_MS)
 #define OLD_KEY_PER_MILLE 50
 /* Before an operation that couldn't be done is tried again in the last phase. */
 #define READ_AGAIN (50 * TIME_NS_PER_MS)
@@ -137,6 +139,19 @@ static enum sim_operation_outcome outcome_of(struct sim_workload *workload, cons
     return SIM_UNKNOWN;
 }
 
+/* Each client keeps to a share of the rate, with gaps of up to twice the mean. */
+static void schedule_next(struct sim_client *client)
+{
+    struct sim_workload *workload = client->workload;
+    struct sim_world *world = workload->world;
+    const struct sim_workload_options *options = &workload->options;
+    if (options->rate == 0) return;
+    time_ns gap = (time_ns)options->client_count * TIME_NS_PER_S / options->rate;
+    client->due += (time_ns)random_below(&client->random, 2 * (uint64_t)gap + 1);
+    if (client->due < world->now - CATCH_UP) client->due = world->now - CATCH_UP;
+    sim_world_schedule(world, &client->next, client->due);
+}
+
 static void answered(void *user, const struct client_response *response)
 {
     struct sim_client *client = user;
@@ -183,8 +198,7 @@ static void answered(void *user, const struct client_response *response)
                    (long long)operation->revision, operation->existed ? " existed" : "", response->endpoint->host,
                    response->status, error_code(response->error));
     if (workload->phase == SIM_WORKLOAD_RUNNING) {
-        time_ns think = (time_ns)random_below(&client->random, (uint64_t)workload->options.think_max + 1);
-        sim_world_schedule(world, &client->next, world->now + think);
+        schedule_next(client);
     } else if (workload->phase == SIM_WORKLOAD_READING) {
         if (outcome == SIM_DONE) workload->read_left--;
         sim_world_schedule(world, &client->next, world->now + (outcome == SIM_DONE ? 0 : READ_AGAIN));
@@ -332,8 +346,8 @@ void sim_workload_run(struct sim_workload *workload)
     for (unsigned i = 0; i < workload->options.client_count; i++) {
         struct sim_client *client = &workload->clients[i];
         if (client->busy) continue;
-        time_ns think = (time_ns)random_below(&client->random, (uint64_t)workload->options.think_max + 1);
-        sim_world_schedule(workload->world, &client->next, workload->world->now + think);
+        client->due = workload->world->now;
+        schedule_next(client);
     }
 }
 

@@ -17,7 +17,7 @@
 
 struct sim_workload_options {
     unsigned client_count;
-    time_ns think_max; /* between operations: up to this */
+    uint32_t rate; /* operations a second of all clients together, as far as they keep up; 0: none at all */
     unsigned put_weight, get_weight, delete_weight;
     uint32_t window_keys; /* in use at a time */
     uint32_t operations_per_key;
@@ -38,6 +38,7 @@ struct sim_client {
     struct net *net;
     struct client *client;
     struct sim_event next; /* begins the next operation */
+    time_ns due;           /* when it should begin: not moved by how long the last one took */
     struct random random;
     bool busy;
     uint32_t operation; /* in the history */

@@ -133,17 +133,18 @@ void sim_world_note(struct sim_world *world, unsigned process, const char *forma
 {
     if (world->trace == NULL) return;
     long long us = (long long)(world->now / 1000);
-    char name[16] = "-";
+    char name[16] = "-", line[4096];
     if (process < SIM_NODES_MAX) {
         snprintf(name, sizeof name, "node-%u", process + 1);
     } else if (process < SIM_PROCESSES_MAX) {
         snprintf(name, sizeof name, "client-%u", process - SIM_NODES_MAX + 1);
     }
-    fprintf(world->trace, "%4lld.%06lld %-9s ", us / 1000000, us % 1000000, name);
-    for (unsigned column = 0; process < SIM_NODES_MAX && column < process; column++) fputs("    ", world->trace);
+    int indent = process < SIM_NODES_MAX ? (int)process * 4 : 0;
+    int size = snprintf(line, sizeof line, "%4lld.%06lld %-9s %*s", us / 1000000, us % 1000000, name, indent, "");
     va_list arguments;
     va_start(arguments, format);
-    vfprintf(world->trace, format, arguments);
+    int more = vsnprintf(line + size, sizeof line - (size_t)size, format, arguments);
     va_end(arguments);
-    fputc('\n', world->trace);
+    if (more > 0) size += more;
+    sim_trace_add(world->trace, line, (size_t)size < sizeof line ? (size_t)size : sizeof line - 1);
 }

@@ -14,11 +14,10 @@
 #ifndef CORACLE_SIM_WORLD_H
 #define CORACLE_SIM_WORLD_H
 
-#include <stdio.h>
-
 #include "base/bytes.h"
 #include "base/random.h"
 #include "base/types.h"
+#include "sim/sim_trace.h"
 
 #define SIM_NODES_MAX 8u
 #define SIM_PROCESSES_MAX 40u
@@ -60,7 +59,7 @@ struct sim_world {
     time_ns now;
     uint64_t event_count;
     uint64_t trace_hash;
-    FILE *trace; /* NULL: no trace is printed */
+    struct sim_trace *trace; /* the owner's; NULL: no lines are made */
 
     /* Called after an event ran in a process, but for SIM_EVENT_TURN and SIM_EVENT_DISK_RUN: it owes a turn end. */
     void (*touched[SIM_PROCESSES_MAX])(void *user);

@@ -17,6 +17,9 @@
 
 /* X(NAME, "what the bug is") */
 #define MUTANTS(X)                                                                                                     \
+    X(ABORT, "the program aborts when the faults end")                                                                 \
+    X(RUNS_DIFFER, "a run depends on something else than its seed")                                                    \
+    X(NOBODY_CAMPAIGNS, "no member campaigns after the third term")                                                    \
     X(COMMIT_EARLIER_TERM, "a leader commits an entry of an earlier term by counting replicas")                        \
     X(ACKNOWLEDGE_BEFORE_SYNC, "a follower acknowledges an append before its sync")                                    \
     X(VOTE_BEFORE_SAVE, "a vote is answered before term and vote are synced")                                          \

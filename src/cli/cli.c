@@ -35,6 +35,7 @@ static const struct command commands[] = {
     {"backup", backup_command, "copy a node's newest snapshot to a file, and check it"},
     {"restore", restore_command, "make a node's data of a backup"},
     {"debug", debug_command, "print a file of the log, a snapshot or the state for a person"},
+    {"sim", sim_command, "run clusters on simulated disks and networks, and check them"},
     {"version", version_command, "print the version"},
     {"help", help_command, "this text, or that of one command: help COMMAND"},
 };

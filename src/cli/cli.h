@@ -25,6 +25,7 @@ int bench_command(int argument_count, char **arguments);
 int backup_command(int argument_count, char **arguments);
 int restore_command(int argument_count, char **arguments);
 int debug_command(int argument_count, char **arguments);
+int sim_command(int argument_count, char **arguments);
 
 /* "0.1.0", static. */
 const char *cli_version(void);

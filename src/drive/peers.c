@@ -209,6 +209,37 @@ static void flush_connection(struct connection *connection)
 
 /* ---- what arrives ---- */
 
+/* A message for a person who reads a trace: what it is, and the fields that its kind uses. */
+static void log_message(struct peers *peers, const char *arrow, const struct peer *peer,
+                        const struct peer_message *message)
+{
+    if (peers->ports->logger->level > LOG_LEVEL_DEBUG) return;
+    struct buffer text = {0};
+    buffer_append_format(&text, "%s %s term=%llu", peer->member->node_id, peer_message_type_name(message->type),
+                         (unsigned long long)message->term);
+    if (message->entry_count > 0) {
+        buffer_append_format(&text, " entries %llu..%llu", (unsigned long long)message->index + 1,
+                             (unsigned long long)message->index + message->entry_count);
+    }
+    buffer_append_format(&text, " index=%llu", (unsigned long long)message->index);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } fields[] = {
+        {"log_term", message->log_term},   {"commit", message->commit},   {"hint_index", message->hint_index},
+        {"hint_term", message->hint_term}, {"context", message->context}, {"offset", message->offset},
+        {"total", message->total},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(fields); i++) {
+        if (fields[i].value == 0) continue;
+        buffer_append_format(&text, " %s=%llu", fields[i].name, (unsigned long long)fields[i].value);
+    }
+    if (message->rejected) buffer_append_string(&text, " rejected");
+    if (message->uncertain) buffer_append_string(&text, " uncertain");
+    log_debug(peers->ports->logger, arrow, "%.*s", (int)text.size, (const char *)text.data);
+    buffer_free(&text);
+}
+
 /* Whether a repeated greeting says anything new; the term may move on. */
 static bool same_greeting(const struct peer_greeting *a, const struct peer_greeting *b)
 {
@@ -285,6 +316,7 @@ static void on_message(struct connection *connection, const struct peer_frame *f
         refuse(connection, ERR_BAD_FRAME, "a message that can't be read");
         return;
     }
+    log_message(peers, "<-", peer, &message);
     if (message.from != peer->id || message.to != peers->self) {
         refuse(connection, ERR_BAD_FRAME, "a message in another member's name");
     } else if (message.type == PEER_GOODBYE) {
@@ -414,6 +446,7 @@ void peers_send(struct peers *peers, const struct peer_message *message)
     if (peer == NULL || peer->connection == NULL || !peer->connection->greeted || peer->connection->dead) return;
     /* The newest counts: an idle follower doesn't answer every one. */
     if (message->type == PEER_APPEND && message->entry_count == 0) peer->heartbeat_sent = now_of(peers);
+    log_message(peers, "->", peer, message);
     peer_message_encode(message, &peer->connection->out);
 }
 

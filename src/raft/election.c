@@ -118,6 +118,7 @@ static void tally_votes(struct raft *raft, struct raft_effects *effects)
 
 static bool may_campaign(const struct raft *raft)
 {
+    if (MUTANT(NOBODY_CAMPAIGNS) && raft->term >= 3) return false;
     return !raft->uncertain && !raft->barred && raft->term + 1 >= raft->no_vote_before_term;
 }
 

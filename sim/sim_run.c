@@ -25,7 +25,21 @@ struct run {
 #define PICK(random, ...)                                                                                              \
     ((uint64_t[]){__VA_ARGS__})[random_below((random), sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))]
 
-static void draw_config(struct random *random, struct drive_config *config)
+/* Bytes of log of an operation; and of file, where it comes alone and takes a block. */
+#define OPERATION_LOG_BYTES 100u
+#define OPERATION_FILE_BYTES 4096u
+/* Of the log that is kept; else a run does little but recover it. */
+#define OPERATIONS_KEPT_MAX 5000u
+
+/* What a limit on the log must be for so many seconds of load; so every seed has some segments and snapshots, and none has
+   little else. */
+static uint64_t operations_of(uint32_t load, uint64_t seconds)
+{
+    uint64_t count = (20 + (uint64_t)load) * seconds;
+    return count < OPERATIONS_KEPT_MAX ? count : OPERATIONS_KEPT_MAX;
+}
+
+static void draw_config(struct random *random, uint32_t load, struct drive_config *config)
 {
     drive_config_defaults(config);
     config->election_timeout = (time_ns)PICK(random, 100, 200, 300, 500, 1000) * TIME_NS_PER_MS;
@@ -33,11 +47,13 @@ static void draw_config(struct random *random, struct drive_config *config)
     config->rpc_timeout = config->election_timeout * (time_ns)random_between(random, 1, 3);
     config->api_timeout = (time_ns)PICK(random, 500, 1000, 2000) * TIME_NS_PER_MS;
     config->api_forward_timeout = config->api_timeout * 3 / 4;
-    config->segment_bytes = PICK(random, 1, 1, 2, 4) * 1024 * 1024;
-    config->snapshot_log_bytes_min = PICK(random, 4, 16, 64, 256, 1024, 65536) * 1024;
+    config->segment_bytes = operations_of(load, PICK(random, 1, 2, 4, 8, 16)) * OPERATION_FILE_BYTES;
+    config->snapshot_log_bytes_min =
+        operations_of(load, PICK(random, 1, 2, 3, 5, 8, 13, 21, 1000)) * OPERATION_LOG_BYTES;
     config->snapshot_state_percent = (uint32_t)PICK(random, 0, 50, 200);
     config->cache_bytes_max = PICK(random, 1, 16, 256, 8192) * 1024;
-    config->log_tail_bytes = PICK(random, 0, 16, 1024, 65536) * 1024;
+    config->log_tail_bytes = operations_of(load, PICK(random, 0, 1, 2, 5, 10, 1000)) * OPERATION_LOG_BYTES;
+    config->history_bytes_budget = operations_of(load, PICK(random, 1, 2, 5, 10, 20, 1000)) * OPERATION_LOG_BYTES;
 }
 
 /* Operations a second that one client surely gets done, also of a slow cluster. */
@@ -335,7 +351,7 @@ void sim_run(const struct sim_run_options *given, struct sim_marks *logged, stru
     run->world.trace = options.trace;
     draw_options(&run->world, &options);
     sim_world_random(&run->world, "run", 0, &random);
-    draw_config(&random, &config);
+    draw_config(&random, options.load, &config);
     if (options.defaults) drive_config_defaults(&config);
     draw_workload(&random, options.load, &load);
     describe_drawn(&options, &config, report->drawn, sizeof report->drawn);

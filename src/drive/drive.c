@@ -96,6 +96,7 @@ void drive_config_defaults(struct drive_config *config)
         .segment_bytes = 64ull * 1024 * 1024,
         .snapshot_log_bytes_min = 64ull * 1024 * 1024,
         .snapshot_state_percent = 50,
+        .history_bytes_budget = REPLICA_HISTORY_BYTES_BUDGET,
         .cache_bytes_max = 8ull * 1024 * 1024,
         .log_tail_bytes = 64ull * 1024 * 1024,
         .connections_max = 20000,

@@ -45,6 +45,7 @@ struct drive_config {
     uint64_t segment_bytes; /* of a full-size segment; the first ones are smaller */
     uint64_t snapshot_log_bytes_min;
     uint32_t snapshot_state_percent;
+    uint64_t history_bytes_budget; /* of a new cluster; replicated from then on, so it is no setting of a node */
     uint64_t cache_bytes_max;
     uint64_t log_tail_bytes; /* log kept for peers behind a snapshot */
     uint32_t connections_max;

@@ -59,7 +59,7 @@ struct replica *replica_new(const struct replica_config *config, struct logger *
     replica->config = *config;
     replica->logger = logger;
     replica->store = store_new();
-    sessions_init(&replica->sessions, REPLICA_HISTORY_BYTES_BUDGET);
+    sessions_init(&replica->sessions, config->history_bytes_budget);
     replica->writes = mem_alloc_zero(REQUEST_SLOTS * sizeof replica->writes[0]);
     replica->next_sequence = 1;
     replica->oldest_sequence = 1;

@@ -36,6 +36,7 @@ struct replica_config {
     uint32_t member_count;
     uint64_t snapshot_log_bytes_min; /* a snapshot starts when the log since the last one passes the larger of this */
     uint32_t snapshot_state_percent; /* and this share of the state's size */
+    uint64_t history_bytes_budget;   /* at the first start, the same for all members; later the snapshot's rules */
     uint32_t requests_max;           /* writes under way, and as many reads; above it ERR_TOO_MANY; at most
                                         REPLICA_REQUESTS_LIMIT */
     time_ns request_timeout;         /* api_timeout: of a request that this member handles itself */

@@ -56,6 +56,7 @@ static void configure(struct harness *harness, struct harness_member *member)
         .member_count = options->count,
         .snapshot_log_bytes_min = options->snapshot_log_bytes_min,
         .snapshot_state_percent = options->snapshot_state_percent,
+        .history_bytes_budget = REPLICA_HISTORY_BYTES_BUDGET,
         .requests_max = options->requests_max,
         .request_timeout = options->request_timeout,
         .forward_timeout = options->forward_timeout,

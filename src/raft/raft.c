@@ -462,7 +462,9 @@ void raft_step(struct raft *raft, const struct raft_event *event, struct raft_ef
         if (raft->role != RAFT_FOLLOWER) raft_become_follower(raft, raft->term, 0, effects);
         break;
     }
-    issue_save(raft, effects);
+    /* Recovery applies what is known to be committed, before there is a host that could save anything. */
+    raft->begun |= event->type != RAFT_APPLIED;
+    if (raft->begun) issue_save(raft, effects);
 }
 
 /* ---- looking at it ---- */

@@ -79,6 +79,7 @@ struct raft {
     uint64_t unapplied_bytes;
 
     /* Durability of term and vote. */
+    bool begun; /* there was an event after recovery: saves are carried out */
     bool state_dirty;
     bool save_pending;
     uint64_t save_number; /* of the last save issued */

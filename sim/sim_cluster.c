@@ -23,6 +23,16 @@ void sim_marks_add(struct sim_marks *marks, const char *event, uint64_t count)
     mark->count = count;
 }
 
+static bool names_a_file(const char *text)
+{
+    return strstr(text, "/data/") != NULL || strstr(text, ".seg at ") != NULL;
+}
+
+static void note_complaint(struct sim_node *node, const char *event, const char *text)
+{
+    snprintf(node->complaint, sizeof node->complaint, "%s: %s", event, text);
+}
+
 static void node_log(struct logger *logger, enum log_level level, const char *event, const char *fields)
 {
     struct sim_node *node = (struct sim_node *)logger;
@@ -31,6 +41,9 @@ static void node_log(struct logger *logger, enum log_level level, const char *ev
         sim_world_fold_bytes(world, event, strlen(event));
         sim_world_fold_bytes(world, fields, strlen(fields));
         sim_marks_add(node->cluster->marks, event, 1);
+    }
+    if (level >= LOG_LEVEL_WARN && (names_a_file(fields) || strstr(fields, "damage") != NULL)) {
+        note_complaint(node, event, fields);
     }
     const char *prefix = level == LOG_LEVEL_ERROR ? "ERROR: " : level == LOG_LEVEL_WARN ? "warning: " : "";
     sim_world_note(world, node->number, "%s%s %s", prefix, event, fields);
@@ -115,7 +128,8 @@ static void node_start(struct sim_node *node)
     sim_net_host_up(cluster->network, node->number);
     node->starts++;
     node->power_lost = false;
-    if (node->disk.fail_at == 0 && node->disk.capacity_bytes == 0) node->may_fail = false;
+    const struct sim_disk *disk = &node->disk;
+    if (disk->fail_at == 0 && disk->fail_look_at == 0 && disk->capacity_bytes == 0) node->may_fail = false;
     struct drive_config config = cluster->config;
     snprintf(config.node_id, sizeof config.node_id, "node-%u", node->number + 1);
     snprintf(config.listen_host, sizeof config.listen_host, "node-%u", node->number + 1);
@@ -140,6 +154,9 @@ static void node_start(struct sim_node *node)
     sim_world_note(cluster->world, node->number, "does not start: %s: %s", error_code(error), text);
     if (error == ERR_OK || node->disk.dead) {
         node->power_lost = node->disk.dead;
+    } else if (node->damaged && error == ERR_DAMAGED && names_a_file(text)) {
+        node->beyond_repair = true;
+        note_complaint(node, "does not start", text);
     } else if (!node->may_fail) {
         sim_checker_violated(&cluster->checker, "node-%u does not start: %s: %s", node->number + 1, error_code(error),
                              text);

@@ -2,7 +2,7 @@
  * sim_cluster.h - a cluster in one process: N nodes with the drive that ships, on simulated ports.
  *
  * It starts, stops and crashes nodes; what each logs goes into the trace. A node that refuses to start, or ends by
- * itself, without a fault that explains it is a violation.
+ * itself, without a fault that explains it is a violation. So is one that refuses for damage without naming the file.
  */
 #ifndef CORACLE_SIM_CLUSTER_H
 #define CORACLE_SIM_CLUSTER_H
@@ -25,10 +25,13 @@ struct sim_node {
     struct sim_cluster *cluster;
     unsigned number;
     enum sim_node_state state;
-    bool may_fail;   /* a fault was injected that may end it or keep it from starting */
-    bool power_lost; /* what its end does to disk and network */
-    bool stopping;   /* drive_stop was called */
-    bool stay_down;  /* not started again by itself */
+    bool may_fail;       /* a fault was injected that may end it or keep it from starting */
+    bool power_lost;     /* what its end does to disk and network */
+    bool stopping;       /* drive_stop was called */
+    bool stay_down;      /* not started again by itself */
+    bool damaged;        /* its disk is damaged: it may refuse to start for it, if it says which file */
+    bool beyond_repair;  /* it refused so */
+    char complaint[512]; /* the last that it said of damage */
     struct sim_loop loop;
     struct sim_disk disk;
     struct sim_disk_queue queue;

@@ -21,6 +21,13 @@ bool sim_damage_read(const struct sim_disk *disk, const char *path, uint64_t sec
     return true;
 }
 
+bool sim_damage_read_cached(const struct sim_disk *disk, const char *path, uint64_t sector, uint8_t *out)
+{
+    if (sector >= sim_damage_sectors(disk, path)) return false;
+    sim_inode_read(inode_at(disk, path), false, sector * SIM_SECTOR_BYTES, out, SIM_SECTOR_BYTES);
+    return true;
+}
+
 void sim_damage_write(struct sim_disk *disk, const char *path, uint64_t sector, const uint8_t *content, bool cached)
 {
     CHECK(sector < sim_damage_sectors(disk, path));
@@ -37,6 +44,12 @@ void sim_damage_make_unreadable(struct sim_disk *disk, const char *path, uint64_
 {
     CHECK(sector < sim_damage_sectors(disk, path));
     sim_inode_set_unreadable(inode_at(disk, path), sector);
+}
+
+bool sim_damage_is_unreadable(const struct sim_disk *disk, const char *path, uint64_t sector)
+{
+    const struct sim_inode *inode = inode_at(disk, path);
+    return inode != NULL && sim_inode_is_unreadable(inode, sector * SIM_SECTOR_BYTES, SIM_SECTOR_BYTES);
 }
 
 bool sim_damage_is_unsynced(const struct sim_disk *disk, const char *path, uint64_t sector)

@@ -15,10 +15,13 @@
 uint64_t sim_damage_sectors(const struct sim_disk *disk, const char *path);
 /* What the device has there, SIM_SECTOR_BYTES; false when there is no such sector. */
 bool sim_damage_read(const struct sim_disk *disk, const char *path, uint64_t sector, uint8_t *out);
+/* What the cache shows there. */
+bool sim_damage_read_cached(const struct sim_disk *disk, const char *path, uint64_t sector, uint8_t *out);
 /* Puts other bytes there. With `cached`, the cache still shows the old ones. */
 void sim_damage_write(struct sim_disk *disk, const char *path, uint64_t sector, const uint8_t *content, bool cached);
 /* Reads of it fail until it is written. */
 void sim_damage_make_unreadable(struct sim_disk *disk, const char *path, uint64_t sector);
+bool sim_damage_is_unreadable(const struct sim_disk *disk, const char *path, uint64_t sector);
 /* Whether a sync is still to write it. */
 bool sim_damage_is_unsynced(const struct sim_disk *disk, const char *path, uint64_t sector);
 /* The sync to come won't write it, and will return all the same: the device keeps what it has. It must be unsynced. */

@@ -36,9 +36,19 @@
     X(DISK_SLOW, "disk-slow", DISK, "a disk slow for a while")                                                         \
     X(DISK_STALL, "disk-stall", DISK, "a disk stalled")                                                                \
     X(DISK_FULL, "disk-full", DISK, "a disk full for a while")                                                         \
+    X(READ_ERROR, "read-error", DISK, "a read, or another look at a disk, failed")                                     \
+    X(BIT_FLIP, "bit-flip", DISK, "bits flipped on a disk")                                                            \
+    X(ZEROED, "zeroed", DISK, "sectors of a disk zeroed")                                                              \
+    X(MISPLACED, "misplaced", DISK, "sectors of a disk overwritten by others")                                         \
+    X(UNREADABLE, "unreadable", DISK, "sectors of a disk unreadable")                                                  \
+    X(LOST_WRITE, "lost-write", DISK, "a synced write lost, or landed elsewhere")                                      \
+    X(MISREAD, "misread", DISK, "a read that got another sector")                                                      \
+    X(STATE_LOST, "state-lost", DISK, "term and vote of a node damaged")                                               \
+    X(RUIN, "ruin", DISK, "every copy damaged, on all nodes")                                                          \
     X(CLOCK_JUMP, "clock-jump", CLOCK, "a wall clock jumped")                                                          \
     X(STOP, "stop", PROCESS, "one node stopped in order")                                                              \
     X(PAUSE, "pause", PROCESS, "a process paused")                                                                     \
+    X(WIPE, "wipe", PROCESS, "a node with an empty disk")                                                              \
     X(OTHER_VERSION, "version", PROCESS, "a node restarted with another version of the protocol")
 
 #define SIM_FAULT_ENUM(name, word, group, text) SIM_FAULT_##name,

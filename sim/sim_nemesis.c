@@ -10,6 +10,8 @@
 #define STALL_NS_MAX (1500 * TIME_NS_PER_MS)
 /* Disk operations until the injected fault. */
 #define OPERATIONS_AHEAD_MAX 40
+/* Seeds in a thousand whose last fault is a ruin. */
+#define RUIN_PER_MILLE 30
 
 static time_ns up_to(struct sim_nemesis *nemesis, time_ns limit)
 {
@@ -170,6 +172,16 @@ static void versions_heal_event(struct sim_event *event)
     heal_versions(nemesis);
 }
 
+/* ---- disks ---- */
+
+/* Half of the damage is found soon, since the node starts again. */
+static void damage(struct sim_nemesis *nemesis, unsigned node, enum sim_damage kind)
+{
+    if (!sim_keeper_damage(&nemesis->keeper, node, kind) || random_chance(&nemesis->random, 500)) return;
+    bool power_loss = random_chance(&nemesis->random, 500);
+    sim_cluster_crash(nemesis->cluster, node, power_loss, up_to(nemesis, DOWN_NS_MAX));
+}
+
 /* ---- all of them ---- */
 
 static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
@@ -279,6 +291,34 @@ static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
     case SIM_FAULT_OTHER_VERSION:
         other_version(nemesis, number);
         break;
+    case SIM_FAULT_READ_ERROR:
+        sim_cluster_crash(cluster, number, false, up_to(nemesis, DOWN_NS_MAX));
+        sim_keeper_damage(&nemesis->keeper, number, SIM_DAMAGE_LOOK);
+        break;
+    case SIM_FAULT_BIT_FLIP:
+        damage(nemesis, number, SIM_DAMAGE_FLIP);
+        break;
+    case SIM_FAULT_ZEROED:
+        damage(nemesis, number, SIM_DAMAGE_ZERO);
+        break;
+    case SIM_FAULT_MISPLACED:
+        damage(nemesis, number, SIM_DAMAGE_MISPLACED);
+        break;
+    case SIM_FAULT_UNREADABLE:
+        damage(nemesis, number, SIM_DAMAGE_UNREADABLE);
+        break;
+    case SIM_FAULT_LOST_WRITE:
+        damage(nemesis, number, SIM_DAMAGE_LOST);
+        break;
+    case SIM_FAULT_MISREAD:
+        damage(nemesis, number, SIM_DAMAGE_MISREAD);
+        break;
+    case SIM_FAULT_STATE_LOST:
+        damage(nemesis, number, SIM_DAMAGE_STATE);
+        break;
+    case SIM_FAULT_WIPE:
+        sim_keeper_wipe(&nemesis->keeper, number, up_to(nemesis, DOWN_NS_MAX));
+        break;
     case SIM_FAULT_CLOCK_JUMP: {
         time_ns by = up_to(nemesis, random_chance(random, 100) ? JUMP_NS_FAR : JUMP_NS_MAX);
         sim_loop_jump(&node->loop, random_chance(random, 500) ? by : -by);
@@ -287,6 +327,7 @@ static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
     case SIM_FAULT_PAUSE:
         sim_world_pause(world, number, world->now + up_to(nemesis, PAUSE_NS_MAX));
         break;
+    case SIM_FAULT_RUIN: /* not by weight: the last of a run, if at all */
     case SIM_FAULT_COUNT:
         CHECK(false);
     }
@@ -349,7 +390,18 @@ static bool is_possible(enum sim_fault fault, unsigned node_count)
     case SIM_FAULT_OTHER_VERSION:
         return node_count >= 2;
     case SIM_FAULT_BRIDGE:
+    case SIM_FAULT_READ_ERROR:
+    case SIM_FAULT_BIT_FLIP:
+    case SIM_FAULT_ZEROED:
+    case SIM_FAULT_MISPLACED:
+    case SIM_FAULT_UNREADABLE:
+    case SIM_FAULT_LOST_WRITE:
+    case SIM_FAULT_MISREAD:
+    case SIM_FAULT_STATE_LOST:
+    case SIM_FAULT_WIPE:
         return node_count >= 3;
+    case SIM_FAULT_RUIN:
+        return false;
     default:
         return true;
     }
@@ -362,6 +414,7 @@ void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, 
     nemesis->cluster = cluster;
     nemesis->network = network;
     nemesis->workload = workload;
+    sim_keeper_init(&nemesis->keeper, cluster);
     nemesis->next = (struct sim_event){.run = next_event, .kind = SIM_EVENT_NEMESIS, .process = SIM_NO_PROCESS};
     nemesis->heal = (struct sim_event){.run = heal_event, .kind = SIM_EVENT_NEMESIS, .process = SIM_NO_PROCESS};
     nemesis->disks_heal =
@@ -375,6 +428,7 @@ void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, 
         if (!sim_faults_have(allowed, (enum sim_fault)fault)) continue;
         if (is_possible((enum sim_fault)fault, cluster->node_count)) nemesis->weights[fault] = weight;
     }
+    nemesis->will_ruin = random_chance(random, RUIN_PER_MILLE) && sim_faults_have(allowed, SIM_FAULT_RUIN);
     static const time_ns intervals[] = {0, 200, 500, 1000, 2000, 4000};
     nemesis->interval = random_chance(random, 50)
                             ? 0
@@ -400,15 +454,22 @@ void sim_nemesis_end(struct sim_nemesis *nemesis, bool minority_down)
     heal_versions(nemesis);
     sim_net_heal(nemesis->network);
     heal_disks(nemesis);
-    unsigned down = minority_down ? (cluster->node_count - 1) / 2 : 0;
+    sim_keeper_end(&nemesis->keeper);
+    if (nemesis->will_ruin) {
+        nemesis->counts[SIM_FAULT_RUIN]++;
+        sim_world_note(world, SIM_NO_PROCESS, "fault: %s", sim_fault_text(SIM_FAULT_RUIN));
+        sim_keeper_ruin(&nemesis->keeper);
+    }
+    unsigned down = minority_down && !nemesis->will_ruin ? sim_keeper_spare(&nemesis->keeper) : 0;
     unsigned first_down = any_node(nemesis);
     for (unsigned i = 0; i < cluster->node_count; i++) {
         struct sim_node *node = &cluster->nodes[i];
         node->disk.crash_at = 0;
         node->disk.fail_at = 0;
+        node->disk.fail_look_at = 0;
         node->queue.stalled_until = 0;
         if (node->state != SIM_NODE_ENDING) sim_world_pause(world, i, 0);
-        if ((i + cluster->node_count - first_down) % cluster->node_count < down) {
+        if (down > 0 && (i + cluster->node_count - first_down) % cluster->node_count < down) {
             node->stay_down = true;
             sim_cluster_crash(cluster, i, true, 0);
         } else if (node->state == SIM_NODE_DOWN) {

@@ -11,6 +11,7 @@
 #define QUIET_WITHIN_S 30
 #define READ_WITHIN_S 300
 #define AGREE_WITHIN_S 60
+#define RUINED_FOR_S 30
 /* How often the end of a part is looked for. */
 #define LOOK_EVERY (20 * TIME_NS_PER_MS)
 
@@ -105,6 +106,12 @@ static bool is_quiet(struct run *run)
 static bool has_leader(struct run *run)
 {
     return sim_cluster_leader(&run->cluster) < run->cluster.node_count;
+}
+
+static bool never(struct run *run)
+{
+    (void)run;
+    return false;
 }
 
 static bool has_read_all(struct run *run)
@@ -238,6 +245,35 @@ static void describe_drawn(const struct sim_run_options *options, const struct d
         (unsigned long long)config->log_tail_bytes / 1024);
 }
 
+static void check_history(struct run *run, struct sim_run_report *report)
+{
+    struct sim_verdict verdict;
+    sim_history_check(&run->workload.history, &verdict);
+    report->keys_undecided = verdict.keys_undecided;
+    if (verdict.violated) {
+        report->outcome = SIM_RUN_WRONG;
+        snprintf(report->text, sizeof report->text, "%s", verdict.text);
+        describe(run, report);
+    }
+}
+
+/* Every copy is damaged. What is served all the same must be right; and a member that doesn't take part must say why. */
+static void run_ruined(struct run *run, struct sim_run_report *report)
+{
+    run_until(run, RUINED_FOR_S * TIME_NS_PER_S, never);
+    sim_workload_quiet(&run->workload);
+    run_until(run, QUIET_WITHIN_S * TIME_NS_PER_S, is_quiet);
+    if (violated(run, report)) return;
+    for (unsigned i = 0; i < run->cluster.node_count; i++) {
+        struct replica_status status;
+        bool takes_part = sim_cluster_status(&run->cluster, i, &status) && !status.raft.uncertain;
+        if (takes_part || sim_keeper_complaint(&run->nemesis.keeper, i)[0] != 0) continue;
+        stuck(report, "every copy was damaged; node-%u doesn't take part, and names no file and no entry", i + 1);
+        describe(run, report);
+        return;
+    }
+}
+
 static void run_parts(struct run *run, const struct sim_run_options *options, struct sim_run_report *report,
                       struct random *random)
 {
@@ -259,6 +295,11 @@ static void run_parts(struct run *run, const struct sim_run_options *options, st
     if (MUTANT(RUNS_DIFFER)) sim_world_fold(world, runs++);
     sim_world_note(world, SIM_NO_PROCESS, "faults end");
     sim_nemesis_end(&run->nemesis, random_chance(random, 250));
+    if (run->nemesis.keeper.ruined) {
+        run_ruined(run, report);
+        if (report->outcome == SIM_RUN_CLEAN) check_history(run, report);
+        return;
+    }
     sim_workload_quiet(&run->workload);
     bool quiet = run_until(run, QUIET_WITHIN_S * TIME_NS_PER_S, is_quiet);
     if (violated(run, report)) return;
@@ -292,14 +333,7 @@ static void run_parts(struct run *run, const struct sim_run_options *options, st
     }
     sim_workload_quiet(&run->workload);
     if (!check_contents(run, report)) return;
-    struct sim_verdict verdict;
-    sim_history_check(&run->workload.history, &verdict);
-    report->keys_undecided = verdict.keys_undecided;
-    if (verdict.violated) {
-        report->outcome = SIM_RUN_WRONG;
-        snprintf(report->text, sizeof report->text, "%s", verdict.text);
-        describe(run, report);
-    }
+    check_history(run, report);
 }
 
 static void add_disk(struct sim_disk_counters *sum, const struct sim_disk_counters *one)

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "sim/sim_damage.h"
 
 static struct sim_world world;
 static struct sim_disk disk;
@@ -513,6 +514,274 @@ static void test_dropped_jobs_are_never_heard_of(void **state)
     assert_int_equal(ran_unheard, 50);
 }
 
+/* ---- damage ---- */
+
+#define DAMAGED "/data/log/a"
+
+/* Eight durable sectors of 'o'. */
+static void make_durable_file(void)
+{
+    uint8_t data[SIM_PAGE_BYTES];
+    memset(data, 'o', sizeof data);
+    struct disk_file *file = open_file(DAMAGED, DISK_WRITE | DISK_CREATE);
+    write_all(file, 0, data, sizeof data);
+    assert_int_equal(disk_sync(&disk.disk, file), ERR_OK);
+    disk_close(&disk.disk, file);
+    assert_int_equal(disk_sync_directory(&disk.disk, "/data/log"), ERR_OK);
+}
+
+/* What a read of one sector sees; 0: it isn't all the same byte. */
+static uint8_t see(unsigned flags, uint64_t sector)
+{
+    static _Alignas(DISK_ALIGNMENT) uint8_t data[SIM_PAGE_BYTES];
+    size_t got;
+    struct disk_file *file = open_file(DAMAGED, DISK_READ | flags);
+    assert_int_equal(disk_read(&disk.disk, file, 0, data, sizeof data, &got), ERR_OK);
+    disk_close(&disk.disk, file);
+    const uint8_t *at = data + sector * SIM_SECTOR_BYTES;
+    return memcmp(at, at + 1, SIM_SECTOR_BYTES - 1) == 0 ? at[0] : 0;
+}
+
+static void damage_sector(uint64_t sector, uint8_t byte, bool cached)
+{
+    uint8_t content[SIM_SECTOR_BYTES];
+    memset(content, byte, sizeof content);
+    sim_damage_write(&disk, DAMAGED, sector, content, cached);
+}
+
+static void overwrite(uint64_t sector, uint8_t byte, bool sync)
+{
+    uint8_t content[SIM_SECTOR_BYTES];
+    memset(content, byte, sizeof content);
+    struct disk_file *file = open_file(DAMAGED, DISK_WRITE);
+    write_all(file, sector * SIM_SECTOR_BYTES, content, sizeof content);
+    if (sync) assert_int_equal(disk_sync(&disk.disk, file), ERR_OK);
+    disk_close(&disk.disk, file);
+}
+
+static void test_damage_shows_past_the_cache_and_after_a_loss_of_power(void **state)
+{
+    (void)state;
+    for (unsigned cached = 0; cached <= 1; cached++) {
+        set_up(1);
+        make_durable_file();
+        damage_sector(3, 'x', cached);
+        assert_int_equal(see(0, 3), cached ? 'o' : 'x');
+        assert_int_equal(see(DISK_UNCACHED, 3), 'x');
+        assert_int_equal(see(DISK_UNCACHED, 2), 'o');
+        sim_disk_kill(&disk);
+        sim_disk_restart(&disk, false);
+        assert_int_equal(see(0, 3), cached ? 'o' : 'x'); /* a cache outlives its process */
+        sim_disk_kill(&disk);
+        sim_disk_restart(&disk, true);
+        assert_int_equal(see(0, 3), 'x');
+        tear_down();
+    }
+}
+
+/* A later write replaces damage, once it is synced; a write of a neighbour doesn't. */
+static void test_a_synced_write_replaces_damage(void **state)
+{
+    (void)state;
+    for (unsigned cached = 0; cached <= 1; cached++) {
+        set_up(1);
+        make_durable_file();
+        damage_sector(3, 'x', cached);
+        damage_sector(4, 'y', cached);
+        overwrite(3, 'n', true);
+        sim_disk_kill(&disk);
+        sim_disk_restart(&disk, true);
+        assert_int_equal(see(0, 3), 'n');
+        assert_int_equal(see(0, 4), 'y');
+        tear_down();
+    }
+}
+
+/* Under a write that no sync covers yet, the damage is what a loss of power may leave. */
+static void test_damage_under_an_unsynced_write(void **state)
+{
+    (void)state;
+    unsigned damaged = 0, written = 0;
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        set_up(seed);
+        make_durable_file();
+        overwrite(3, 'n', false);
+        damage_sector(3, 'x', true);
+        assert_int_equal(see(0, 3), 'n');
+        assert_int_equal(see(DISK_UNCACHED, 3), 'n'); /* the cache writes what it owes before such a read */
+        sim_disk_kill(&disk);
+        sim_disk_restart(&disk, true);
+        damaged += see(0, 3) == 'x';
+        written += see(0, 3) == 'n';
+        tear_down();
+    }
+    assert_true(damaged > 20 && written > 20);
+}
+
+static void test_a_lost_write_leaves_what_was_there(void **state)
+{
+    (void)state;
+    set_up(1);
+    make_durable_file();
+    overwrite(3, 'n', false);
+    assert_true(sim_damage_is_unsynced(&disk, DAMAGED, 3) && !sim_damage_is_unsynced(&disk, DAMAGED, 2));
+    sim_damage_lose(&disk, DAMAGED, 3);
+    assert_false(sim_damage_is_unsynced(&disk, DAMAGED, 3));
+    struct disk_file *file = open_file(DAMAGED, DISK_WRITE);
+    assert_int_equal(disk_sync(&disk.disk, file), ERR_OK);
+    disk_close(&disk.disk, file);
+    assert_true(sim_disk_file_is_durable(&disk, DAMAGED)); /* as far as anybody can tell */
+    assert_int_equal(see(0, 3), 'n');
+    assert_int_equal(see(DISK_UNCACHED, 3), 'o');
+    sim_disk_kill(&disk);
+    sim_disk_restart(&disk, true);
+    assert_int_equal(see(0, 3), 'o');
+    tear_down();
+}
+
+static void test_an_unreadable_sector_fails_reads_until_it_is_written(void **state)
+{
+    (void)state;
+    set_up(1);
+    make_durable_file();
+    uint8_t data[SIM_PAGE_BYTES];
+    size_t got;
+    sim_damage_make_unreadable(&disk, DAMAGED, 3);
+    struct disk_file *file = open_file(DAMAGED, DISK_READ | DISK_WRITE);
+    for (uint64_t sector = 0; sector < SIM_PAGE_SECTORS; sector++) {
+        uint64_t offset = sector * SIM_SECTOR_BYTES;
+        enum error error = disk_read(&disk.disk, file, offset, data, SIM_SECTOR_BYTES, &got);
+        assert_int_equal(error, sector == 3 ? ERR_IO : ERR_OK);
+    }
+    assert_int_equal(disk_read(&disk.disk, file, 0, data, sizeof data, &got), ERR_IO);
+    assert_int_equal(disk_read(&disk.disk, file, 3 * SIM_SECTOR_BYTES - 1, data, 1, &got), ERR_OK);
+    assert_int_equal(disk_read(&disk.disk, file, 3 * SIM_SECTOR_BYTES - 1, data, 2, &got), ERR_IO);
+    assert_int_equal(disk.counters.unreadable, 3);
+    assert_true(sim_damage_is_unreadable(&disk, DAMAGED, 3) && !sim_damage_is_unreadable(&disk, DAMAGED, 4));
+    sim_disk_restart(&disk, true); /* it is the device's */
+    assert_true(sim_damage_is_unreadable(&disk, DAMAGED, 3));
+    overwrite(3, 'n', true);
+    assert_int_equal(see(DISK_UNCACHED, 3), 'n');
+    tear_down();
+}
+
+/* Hooks see each read and each sync, and a read may be changed. */
+static unsigned hooked_syncs;
+
+static void hook_reading(void *user, unsigned node, const char *path, uint64_t offset, uint8_t *data, size_t size)
+{
+    assert_true(user == &disk && node == 0 && offset == 0 && size == SIM_PAGE_BYTES);
+    assert_string_equal(path, DAMAGED);
+    memset(data + SIM_SECTOR_BYTES, 'h', SIM_SECTOR_BYTES);
+}
+
+static void hook_syncing(void *user, unsigned node, const char *path)
+{
+    assert_true(user == &disk && node == 0);
+    assert_string_equal(path, DAMAGED);
+    hooked_syncs++;
+}
+
+static void test_hooks(void **state)
+{
+    (void)state;
+    static const struct sim_disk_hooks hooks = {.reading = hook_reading, .syncing = hook_syncing};
+    set_up(1);
+    disk.hooks = &hooks;
+    disk.hooks_user = &disk;
+    hooked_syncs = 0;
+    make_durable_file();
+    assert_int_equal(hooked_syncs, 1);
+    assert_int_equal(see(0, 0), 'o');
+    assert_int_equal(see(0, 1), 'h');
+    disk.hooks = NULL;
+    assert_int_equal(see(0, 1), 'o'); /* that read alone */
+    tear_down();
+}
+
+/* Each kind of look fails once when it is its turn, and changes nothing. */
+static void test_looks_fail_when_it_is_their_turn(void **state)
+{
+    (void)state;
+    set_up(1);
+    make_durable_file();
+    struct disk_file *file = open_file(DAMAGED, DISK_READ), *other;
+    uint8_t byte;
+    uint64_t number;
+    size_t got;
+    for (unsigned kind = 0; kind < 5; kind++) {
+        for (unsigned again = 0; again <= 1; again++) {
+            if (!again) disk.fail_look_at = disk.counters.looks + 1;
+            enum error error;
+            switch (kind) {
+            case 0:
+                error = disk_open(&disk.disk, DAMAGED, DISK_READ, &other);
+                if (error == ERR_OK) disk_close(&disk.disk, other);
+                break;
+            case 1:
+                error = disk_read(&disk.disk, file, 0, &byte, 1, &got);
+                break;
+            case 2:
+                error = disk_size(&disk.disk, file, &number);
+                break;
+            case 3:
+                error = disk_list(&disk.disk, "/data/none", NULL, NULL);
+                if (again) {
+                    assert_int_equal(error, ERR_NO_FILE);
+                    error = ERR_OK;
+                }
+                break;
+            default:
+                error = disk_free_space(&disk.disk, "/data", &number);
+            }
+            assert_int_equal(error, again ? ERR_OK : ERR_IO);
+        }
+    }
+    assert_int_equal(disk.counters.failures, 5);
+    disk_close(&disk.disk, file);
+    tear_down();
+}
+
+/* A write beyond the end of a full disk leaves what there was room for. */
+static void test_a_full_disk_takes_the_part_within_the_file(void **state)
+{
+    (void)state;
+    set_up(1);
+    make_durable_file();
+    disk.capacity_bytes = sim_disk_used_bytes(&disk);
+    uint8_t data[2 * SIM_SECTOR_BYTES];
+    memset(data, 'n', sizeof data);
+    struct disk_file *file = open_file(DAMAGED, DISK_WRITE);
+    assert_int_equal(disk_write(&disk.disk, file, SIM_PAGE_BYTES, data, sizeof data), ERR_NO_SPACE);
+    assert_int_equal(disk_write(&disk.disk, file, 7 * SIM_SECTOR_BYTES, data, sizeof data), ERR_NO_SPACE);
+    uint64_t size;
+    assert_int_equal(disk_size(&disk.disk, file, &size), ERR_OK);
+    assert_int_equal(size, SIM_PAGE_BYTES);
+    assert_int_equal(see(0, 7), 'n');
+    disk.capacity_bytes = 0;
+    assert_int_equal(disk_write(&disk.disk, file, 7 * SIM_SECTOR_BYTES, data, sizeof data), ERR_OK);
+    disk_close(&disk.disk, file);
+    tear_down();
+}
+
+static void test_a_wiped_disk_is_empty(void **state)
+{
+    (void)state;
+    set_up(1);
+    make_durable_file();
+    sim_disk_kill(&disk);
+    sim_disk_restart(&disk, true);
+    sim_disk_wipe(&disk);
+    assert_int_equal(sim_disk_used_bytes(&disk), 0);
+    struct disk_file *file;
+    assert_int_equal(disk_open(&disk.disk, DAMAGED, DISK_WRITE | DISK_CREATE, &file), ERR_NO_FILE); /* no directory */
+    assert_int_equal(disk_make_directories(&disk.disk, "/data/log"), ERR_OK);
+    assert_false(exists(DAMAGED));
+    make_durable_file();
+    assert_int_equal(see(0, 0), 'o');
+    tear_down();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -530,6 +799,15 @@ int main(void)
         cmocka_unit_test(test_lists_in_order_and_errors),
         cmocka_unit_test(test_urgent_jobs_go_first_in_order),
         cmocka_unit_test(test_dropped_jobs_are_never_heard_of),
+        cmocka_unit_test(test_damage_shows_past_the_cache_and_after_a_loss_of_power),
+        cmocka_unit_test(test_a_synced_write_replaces_damage),
+        cmocka_unit_test(test_damage_under_an_unsynced_write),
+        cmocka_unit_test(test_a_lost_write_leaves_what_was_there),
+        cmocka_unit_test(test_an_unreadable_sector_fails_reads_until_it_is_written),
+        cmocka_unit_test(test_hooks),
+        cmocka_unit_test(test_looks_fail_when_it_is_their_turn),
+        cmocka_unit_test(test_a_full_disk_takes_the_part_within_the_file),
+        cmocka_unit_test(test_a_wiped_disk_is_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -118,6 +118,17 @@ static void look_for_later(void *user, const char *path)
     }
 }
 
+/* Likewise, in a later segment. */
+static bool has_later_segment_batch(const struct sim_disk *disk, const struct place *place)
+{
+    struct raft_state state;
+    struct later_search search = {.disk = disk, .sector = UINT64_MAX - 1};
+    if (!device_state(disk, &state) || !log_segment_name_parse(name_of(place->path), &search.segment)) return false;
+    search.log_id = state.log_id;
+    sim_disk_each_file(disk, LOG_DIRECTORY, look_for_later, &search);
+    return search.found;
+}
+
 static bool has_later_batch(const struct sim_disk *disk, const struct place *place)
 {
     struct raft_state state;
@@ -148,7 +159,56 @@ static bool is_well(const struct sim_keeper *keeper, unsigned number)
 static bool may_be_suspect(const struct sim_keeper *keeper, unsigned node)
 {
     unsigned limit = (keeper->cluster->node_count - 1) / 2;
+    if (keeper->rule == SIM_KEEPER_ANYBODY && keeper->cluster->node_count > 1) return true;
     return keeper->nodes[node].suspect || suspects(keeper) < limit;
+}
+
+/* Up to which entry the snapshot covers the log that counts, on the device; 0: none does. */
+static raft_index covered_index(const struct sim_disk *disk)
+{
+    uint8_t file[SLOT_COUNT * SLOT_BYTES];
+    struct snapshot_metadata metadata;
+    uint64_t generation;
+    char damage[SLOT_DAMAGE_BYTES], path[SIM_KEEPER_PATH_BYTES], name[SNAPSHOT_NAME_BYTES];
+    for (uint64_t sector = 0; sector < SLOT_COUNT * SLOT_SECTORS; sector++) {
+        if (!sim_damage_read(disk, SNAPSHOT_METADATA_FILE, sector, file + sector * SIM_SECTOR_BYTES)) return 0;
+    }
+    if (memcmp(file, file + SLOT_BYTES, SLOT_BYTES) != 0) return 0; /* a save is under way */
+    struct bytes bytes = bytes_of(file, sizeof file);
+    if (snapshot_metadata_decode(bytes, &metadata, &generation, damage) != ERR_OK) return 0;
+    snapshot_name(metadata.epoch, name);
+    snprintf(path, sizeof path, "%s%s", SNAPSHOT_DIRECTORY, name);
+    return sim_disk_file_is_durable(disk, path) && sim_damage_sectors(disk, path) > 0 ? metadata.index : 0;
+}
+
+struct successor_search {
+    const struct sim_disk *disk;
+    uint64_t segment, found;
+    raft_index first_index;
+};
+
+static void look_for_successor(void *user, const char *path)
+{
+    struct successor_search *search = user;
+    struct log_segment_header header;
+    uint8_t block[LOG_BLOCK_BYTES];
+    uint64_t segment;
+    if (search->found != 0 || !log_segment_name_parse(name_of(path), &segment) || segment <= search->segment) return;
+    search->found = segment;
+    if (!sim_damage_read(search->disk, path, 0, block)) return;
+    if (log_segment_header_decode(block, &header) == ERR_OK && !header.owed) search->first_index = header.first_index;
+}
+
+/* Whether nothing depends on this sector but peers that lag. */
+static bool is_harmless(const struct sim_keeper *keeper, unsigned node, const struct place *place)
+{
+    const struct sim_disk *disk = &keeper->cluster->nodes[node].disk;
+    struct successor_search search = {.disk = disk};
+    if (keeper->nodes[node].suspect || kind_of(place->path) != FILE_LOG) return false;
+    if (!log_segment_name_parse(name_of(place->path), &search.segment)) return false;
+    sim_disk_each_file(disk, LOG_DIRECTORY, look_for_successor, &search);
+    return search.first_index != 0 && search.first_index <= covered_index(disk) + 1 &&
+           has_later_segment_batch(disk, place);
 }
 
 /* A member that has been part of the cluster. */
@@ -259,11 +319,23 @@ static void flip(struct random *random, uint8_t *content)
     }
 }
 
+/* The place is about to be damaged. False: that isn't allowed. */
+static bool account(struct sim_keeper *keeper, unsigned node, const struct place *place)
+{
+    if (is_harmless(keeper, node, place)) {
+        keeper->harmless++;
+        return true;
+    }
+    if (!may_be_suspect(keeper, node)) return false;
+    now_suspect(keeper, node);
+    if (strcmp(place->path, STATE_FILE) == 0) keeper->nodes[node].votes_lost = true;
+    return true;
+}
+
 static void put(struct sim_keeper *keeper, unsigned node, const struct place *place, const uint8_t *content)
 {
     struct sim_cluster *cluster = keeper->cluster;
-    now_suspect(keeper, node);
-    if (strcmp(place->path, STATE_FILE) == 0) keeper->nodes[node].votes_lost = true;
+    if (!account(keeper, node, place)) return;
     sim_damage_write(disk_of(keeper, node), place->path, place->sector, content, random_chance(&keeper->random, 500));
     sim_world_note(cluster->world, node, "disk: damage at %s, offset %llu", place->path,
                    (unsigned long long)place->sector * SIM_SECTOR_BYTES);
@@ -291,9 +363,9 @@ static bool damage_at_rest(struct sim_keeper *keeper, unsigned node, enum sim_da
             memset(content, 0xff, sizeof content); /* unreadable: it doesn't look unwritten */
         }
         if (!may_read_so(disk, &place, content)) continue;
+        if (!is_harmless(keeper, node, &place) && !may_be_suspect(keeper, node)) continue;
         if (kind == SIM_DAMAGE_UNREADABLE) {
-            now_suspect(keeper, node);
-            if (strcmp(place.path, STATE_FILE) == 0) keeper->nodes[node].votes_lost = true;
+            account(keeper, node, &place);
             sim_damage_make_unreadable(disk, place.path, place.sector);
             sim_world_note(keeper->cluster->world, node, "disk: can't read %s, offset %llu", place.path,
                            (unsigned long long)place.sector * SIM_SECTOR_BYTES);
@@ -321,8 +393,8 @@ static bool damage_state(struct sim_keeper *keeper, unsigned node)
 
 bool sim_keeper_damage(struct sim_keeper *keeper, unsigned node, enum sim_damage kind)
 {
-    bool done = false;
-    if (is_settled(keeper, node) && may_be_suspect(keeper, node)) {
+    bool done = false, at_rest = kind < SIM_DAMAGE_LOST;
+    if (is_settled(keeper, node) && (at_rest || may_be_suspect(keeper, node))) {
         if (kind == SIM_DAMAGE_LOST) {
             done = keeper->nodes[node].lose_armed = true;
         } else if (kind == SIM_DAMAGE_MISREAD) {
@@ -553,6 +625,7 @@ const char *sim_keeper_complaint(const struct sim_keeper *keeper, unsigned node)
 
 void sim_keeper_end(struct sim_keeper *keeper)
 {
+    if (suspects(keeper) > (keeper->cluster->node_count - 1) / 2) keeper->ruined = true;
     for (unsigned i = 0; i < keeper->cluster->node_count; i++) {
         keeper->nodes[i].lose_armed = false;
         keeper->nodes[i].misread_armed = false;

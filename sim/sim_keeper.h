@@ -16,6 +16,13 @@
  *
  * An error of the device when a node looks at its files counts as damage: the node takes what it can't read for lost.
  *
+ * Harmless damage is allowed on every member at any time, also in a cluster of one: in segments of the log whose entries a snapshot covers
+ * that counts, while the log goes on in a later one (docs/RECOVERY.md). It makes nobody suspect, and a member that is uncertain for it
+ * is a violation.
+ *
+ * By SIM_KEEPER_ANYBODY, rule 1 is off, and damage hits all members at different entries. Then there may be no quorum of members that
+ * are certain, and no good copy: the cluster may halt, but what it has acknowledged must not be forgotten, nor answered wrongly.
+ *
  * Damage lies at rest, also while the node is down; or comes with a write (lost, or landing elsewhere) or with a read (misdirected). Before
  * the cluster is founded and a member certain there is none.
  *
@@ -46,6 +53,12 @@ enum sim_damage { SIM_DAMAGES(SIM_DAMAGE_ENUM) SIM_DAMAGE_COUNT };
 
 #define SIM_KEEPER_PATH_BYTES 128
 
+/* How much of a cluster may be suspect at a time. */
+enum sim_keeper_rule {
+    SIM_KEEPER_MINORITY, /* rule 1 */
+    SIM_KEEPER_ANYBODY,  /* all of them: the cluster may halt, and must not forget */
+};
+
 struct sim_keeper_node {
     bool suspect;
     bool votes_lost;        /* perhaps */
@@ -61,8 +74,10 @@ struct sim_keeper {
     struct random random;
     struct sim_event look;
     struct sim_keeper_node nodes[SIM_NODES_MAX];
-    bool ruined;
+    enum sim_keeper_rule rule;
+    bool ruined; /* nothing is owed any more but the truth */
     uint64_t counts[SIM_DAMAGE_COUNT];
+    uint64_t harmless; /* of them, what must not make a member uncertain */
     uint64_t refused, repaired, wipes;
 };
 
@@ -83,7 +98,8 @@ unsigned sim_keeper_spare(const struct sim_keeper *keeper);
 const char *sim_keeper_complaint(const struct sim_keeper *keeper, unsigned node);
 const char *sim_damage_text(enum sim_damage kind);
 
-/* No more damage; what is armed is disarmed. It goes on looking until all members are well. */
+/* No more damage; what is armed is disarmed. It goes on looking until all members are well. If more are suspect than may be, that
+   counts as a ruin. */
 void sim_keeper_end(struct sim_keeper *keeper);
 
 #endif

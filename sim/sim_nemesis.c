@@ -12,6 +12,8 @@
 #define OPERATIONS_AHEAD_MAX 40
 /* Seeds in a thousand whose last fault is a ruin. */
 #define RUIN_PER_MILLE 30
+/* Those in which all members may be damaged at a time. */
+#define ANYBODY_PER_MILLE 60
 
 static time_ns up_to(struct sim_nemesis *nemesis, time_ns limit)
 {
@@ -391,10 +393,6 @@ static bool is_possible(enum sim_fault fault, unsigned node_count)
         return node_count >= 2;
     case SIM_FAULT_BRIDGE:
     case SIM_FAULT_READ_ERROR:
-    case SIM_FAULT_BIT_FLIP:
-    case SIM_FAULT_ZEROED:
-    case SIM_FAULT_MISPLACED:
-    case SIM_FAULT_UNREADABLE:
     case SIM_FAULT_LOST_WRITE:
     case SIM_FAULT_MISREAD:
     case SIM_FAULT_STATE_LOST:
@@ -429,6 +427,7 @@ void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, 
         if (is_possible((enum sim_fault)fault, cluster->node_count)) nemesis->weights[fault] = weight;
     }
     nemesis->will_ruin = random_chance(random, RUIN_PER_MILLE) && sim_faults_have(allowed, SIM_FAULT_RUIN);
+    if (random_chance(random, ANYBODY_PER_MILLE)) nemesis->keeper.rule = SIM_KEEPER_ANYBODY;
     static const time_ns intervals[] = {0, 200, 500, 1000, 2000, 4000};
     nemesis->interval = random_chance(random, 50)
                             ? 0
@@ -455,12 +454,12 @@ void sim_nemesis_end(struct sim_nemesis *nemesis, bool minority_down)
     sim_net_heal(nemesis->network);
     heal_disks(nemesis);
     sim_keeper_end(&nemesis->keeper);
-    if (nemesis->will_ruin) {
+    if (nemesis->will_ruin && !nemesis->keeper.ruined) {
         nemesis->counts[SIM_FAULT_RUIN]++;
         sim_world_note(world, SIM_NO_PROCESS, "fault: %s", sim_fault_text(SIM_FAULT_RUIN));
         sim_keeper_ruin(&nemesis->keeper);
     }
-    unsigned down = minority_down && !nemesis->will_ruin ? sim_keeper_spare(&nemesis->keeper) : 0;
+    unsigned down = minority_down && !nemesis->keeper.ruined ? sim_keeper_spare(&nemesis->keeper) : 0;
     unsigned first_down = any_node(nemesis);
     for (unsigned i = 0; i < cluster->node_count; i++) {
         struct sim_node *node = &cluster->nodes[i];

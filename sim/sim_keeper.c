@@ -215,6 +215,7 @@ static bool is_harmless(const struct sim_keeper *keeper, unsigned node, const st
 static bool is_settled(struct sim_keeper *keeper, unsigned node)
 {
     struct raft_state state;
+    if (keeper->nodes[node].suspect) return true; /* it was, and its state may be gone since */
     return keeper->cluster->checker.commit > 0 && device_state(disk_of(keeper, node), &state) &&
            state.cluster_id != 0 && state.term > 0;
 }

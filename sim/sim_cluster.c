@@ -30,7 +30,7 @@ static bool names_a_file(const char *text)
 
 static void note_complaint(struct sim_node *node, const char *event, const char *text)
 {
-    snprintf(node->complaint, sizeof node->complaint, "%s: %s", event, text);
+    snprintf(node->complaint, sizeof node->complaint, "%.100s: %.400s", event, text);
 }
 
 static void node_log(struct logger *logger, enum log_level level, const char *event, const char *fields)

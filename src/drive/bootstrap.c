@@ -7,9 +7,6 @@
 
 #include <stdio.h>
 
-/* More than a node starts between two saves of the log's metadata. */
-#define RESTARTS_MAX (1u << 20)
-
 /* ---- the founding ---- */
 
 uint64_t bootstrap_cluster_id(const struct founder *founders, uint32_t count)
@@ -172,7 +169,8 @@ static void fresh_state(const struct bootstrap *bootstrap, struct raft_state *st
 static void state_of_identity(const struct bootstrap *bootstrap, struct raft_state *state)
 {
     uint64_t incarnation = first_incarnation(bootstrap);
-    if (incarnation < state->incarnation + RESTARTS_MAX) incarnation = state->incarnation + RESTARTS_MAX;
+    uint64_t beyond = state->incarnation + RAFT_STATE_RESTARTS_MAX;
+    if (incarnation < beyond) incarnation = beyond;
     state->incarnation = incarnation;
     state->vote = 0;
     if (state->term == 0) state->term = 1; /* there was a log: this isn't a first start */

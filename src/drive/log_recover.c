@@ -458,7 +458,8 @@ static enum error get_ready(struct recovery *recovery, const struct log_scan_res
     bool same = metadata.first_segment == manager->metadata.first_segment &&
                 metadata.last_segment == manager->metadata.last_segment &&
                 metadata.log_id == manager->metadata.log_id &&
-                raft_state_same_identity(&metadata.identity, &manager->metadata.identity);
+                raft_state_same_identity(&metadata.identity, &manager->metadata.identity) &&
+                metadata.identity.incarnation < manager->metadata.identity.incarnation + RAFT_STATE_RESTARTS_MAX;
     if (!same || manager->metadata_file.slot_repairable || !manager->metadata_file.exists) {
         error = save_metadata(recovery, &metadata);
         if (error != ERR_OK) return error;

@@ -29,6 +29,10 @@
 #define RAFT_STATE_MAGIC 0x54535243u /* "CRST" */
 #define RAFT_STATE_VERSION 1u
 
+/* How often a member starts at most before the copy of its identity in the log's metadata is written anew; made again from
+   that copy, it counts its incarnation from so much further on, so that its peers never remember a later one. */
+#define RAFT_STATE_RESTARTS_MAX (1u << 20)
+
 /* What a slot has room for beside the largest payload. */
 #define RAFT_STATE_ROOM_BYTES 64u
 

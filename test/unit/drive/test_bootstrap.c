@@ -296,6 +296,24 @@ static void test_a_lost_state_leaves_the_log(void **unused)
     }
 }
 
+/* Peers refuse an incarnation below the one that they remember. */
+static void test_a_state_lost_twice_counts_on(void **unused)
+{
+    (void)unused;
+    begin(5, 3);
+    uint64_t greeted = 0;
+    for (unsigned i = 0; i < 6; i++) {
+        if (i % 3 == 0) lose(STATE, LOSS_FLIPPED);
+        assert_int_equal(load_state(), ERR_OK);
+        load_replica();
+        assert_true(m.state.incarnation > greeted);
+        greeted = m.state.incarnation;
+        sim_disk_sync_all(&m.rig.disk);
+        restart();
+    }
+    tear_down();
+}
+
 static void test_a_crash_on_the_way(void **unused)
 {
     (void)unused;
@@ -440,6 +458,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_first_start_and_a_second),
         cmocka_unit_test(test_a_lost_state_leaves_the_log),
+        cmocka_unit_test(test_a_state_lost_twice_counts_on),
         cmocka_unit_test(test_a_crash_on_the_way),
         cmocka_unit_test(test_alone),
         cmocka_unit_test(test_both_are_lost),

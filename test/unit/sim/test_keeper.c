@@ -26,7 +26,7 @@ static void set_up(uint64_t seed, unsigned node_count)
     struct drive_config config;
     struct client_endpoint endpoints[SIM_NODES_MAX];
     static const struct sim_workload_options load = {.client_count = 3,
-                                                     .think_max = 20 * TIME_NS_PER_MS,
+                                                     .rate = 200,
                                                      .put_weight = 1,
                                                      .window_keys = 5,
                                                      .operations_per_key = 50,

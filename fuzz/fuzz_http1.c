@@ -65,7 +65,7 @@ static enum error parse_requests(struct bytes input, size_t piece, struct buffer
         (void)http1_parser_wants_continue(parser);
         if (error != ERR_NOT_READY) {
             CHECK(error == ERR_BAD_REQUEST || error == ERR_HEADERS_TOO_LARGE || error == ERR_TOO_LARGE ||
-                  error == ERR_LENGTH_REQUIRED || error == ERR_UNSUPPORTED);
+                  error == ERR_URI_TOO_LONG || error == ERR_BAD_HTTP_VERSION || error == ERR_UNSUPPORTED);
             CHECK(http1_parser_memory_bytes(parser) < 1024);
         }
         CHECK(http1_parser_memory_bytes(parser) <= 2 * (input.size + BODY_BYTES_MAX + HTTP1_HEADERS_BYTES_MAX));

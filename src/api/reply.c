@@ -17,11 +17,13 @@ static const char *advice_of(enum error error)
     case ERR_BAD_REQUEST:
         return "; see RFC 9112 for what an HTTP/1.1 request looks like";
     case ERR_HEADERS_TOO_LARGE:
-        return ": 212992 bytes of request line, 16384 bytes of headers, 100 fields";
-    case ERR_LENGTH_REQUIRED:
-        return ", or Transfer-Encoding: chunked";
+        return ": 16384 bytes, 100 fields";
+    case ERR_URI_TOO_LONG:
+        return ": 212992 bytes";
+    case ERR_BAD_HTTP_VERSION:
+        return "; it speaks HTTP/1.0 and HTTP/1.1";
     case ERR_UNSUPPORTED:
-        return "; HTTP/1.0 and HTTP/1.1 are, and the transfer coding chunked";
+        return "; of the transfer codings it has chunked";
     case ERR_TOO_MANY:
     case ERR_NOT_READY:
     case ERR_NO_LEADER:

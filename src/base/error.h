@@ -21,7 +21,8 @@
     X(ERR_KEY_TOO_LARGE,       "key_too_large",          "the key is longer than 65536 bytes",              400,  3, false, SCOPE_REQUEST)    \
     X(ERR_TOO_LARGE,           "request_too_large",      "the request is larger than the limit",            413,  3, false, SCOPE_REQUEST)    \
     X(ERR_HEADERS_TOO_LARGE,   "headers_too_large",      "the request's headers are larger than the limit", 431,  3, false, SCOPE_CONNECTION) \
-    X(ERR_LENGTH_REQUIRED,     "length_required",        "the request needs a Content-Length",              411,  3, false, SCOPE_CONNECTION) \
+    X(ERR_URI_TOO_LONG,        "uri_too_long",           "the request line is longer than the limit",       414,  3, false, SCOPE_CONNECTION) \
+    X(ERR_BAD_HTTP_VERSION,    "bad_http_version",       "the server does not speak this version of HTTP",  505, 12, false, SCOPE_CONNECTION) \
     X(ERR_NOT_FOUND,           "not_found",              "there is no such key",                            404,  5, false, SCOPE_REQUEST)    \
     X(ERR_NO_ROUTE,            "no_route",               "there is nothing at this path",                   404, 12, false, SCOPE_REQUEST)    \
     X(ERR_BAD_METHOD,          "method_not_allowed",     "this path does not support this method",          405, 12, false, SCOPE_REQUEST)    \

@@ -9,8 +9,9 @@
  * Refused, each with a status and the end of the connection: both Content-Length and
  * Transfer-Encoding, a repeated or malformed Content-Length, any transfer coding but chunked, a bare CR, bare LF
  * or NUL in a header, white space before a colon, obsolete folding, an absent or repeated Host in
- * HTTP/1.1, a request line, header or chunk extension above its limit, a body above the limit, a POST or PUT
- * without a length. A connection of HTTP/1.0 is closed after its first answer.
+ * HTTP/1.1, a request line, header or chunk extension above its limit, a body above the limit, another major
+ * version of HTTP. Without either header the body is empty (§6.3), whatever the method. A few empty lines before a
+ * request are passed over (§2.2). A connection of HTTP/1.0 is closed after its first answer.
  */
 #ifndef CORACLE_WIRE_HTTP1_H
 #define CORACLE_WIRE_HTTP1_H
@@ -22,6 +23,7 @@
 #define HTTP1_REQUEST_LINE_BYTES_MAX (208u * 1024)
 #define HTTP1_HEADERS_BYTES_MAX (16u * 1024) /* headers and trailers together */
 #define HTTP1_HEADER_COUNT_MAX 100u
+#define HTTP1_EMPTY_LINES_MAX 8u /* before a request line */
 
 enum http1_method { HTTP1_GET, HTTP1_HEAD, HTTP1_POST, HTTP1_PUT, HTTP1_DELETE, HTTP1_OPTIONS, HTTP1_OTHER };
 
@@ -60,8 +62,8 @@ bool http1_parser_full(const struct http1_parser *parser);
 /*
  * The next request: ERR_OK and *out, whose views live until the next call of this function (feeding in between
  * is allowed and keeps them); ERR_NOT_READY when more bytes are needed; else the error to answer with
- * (ERR_BAD_REQUEST, ERR_HEADERS_TOO_LARGE, ERR_TOO_LARGE, ERR_LENGTH_REQUIRED, ERR_UNSUPPORTED), for ever after:
- * answer, then close.
+ * (ERR_BAD_REQUEST, ERR_URI_TOO_LONG, ERR_HEADERS_TOO_LARGE, ERR_TOO_LARGE, ERR_BAD_HTTP_VERSION, ERR_UNSUPPORTED), for
+ * ever after: answer, then close.
  */
 enum error http1_parser_next(struct http1_parser *parser, struct http1_request *out);
 

@@ -12,7 +12,7 @@ struct http1_parser {
     bool version_1_0;
     bool keep_alive;
     bool expects_continue; /* and hasn't been told yet */
-    bool blank_line;       /* one came before the request line */
+    uint32_t empty_lines;  /* that came before the request line */
     struct bytes path, query;
 };
 
@@ -96,7 +96,7 @@ static enum error read_version(struct bytes version, bool *version_1_0)
     uint8_t major = (uint8_t)(version.data[5] - '0');
     uint8_t minor = (uint8_t)(version.data[7] - '0');
     if (major > 9 || minor > 9) return ERR_BAD_REQUEST;
-    if (major != 1) return ERR_UNSUPPORTED;
+    if (major != 1) return ERR_BAD_HTTP_VERSION;
     *version_1_0 = minor == 0;
     return ERR_OK;
 }
@@ -177,11 +177,6 @@ static bool is_host(struct bytes host)
     return true;
 }
 
-static bool needs_length(enum http1_method method)
-{
-    return method == HTTP1_POST || method == HTTP1_PUT;
-}
-
 /* What the fields say about the message: RFC 9112 §3.2 (Host), §6.3 (length), §9.3 (persistence). */
 static enum error read_fields(struct http1_parser *parser)
 {
@@ -201,7 +196,6 @@ static enum error read_fields(struct http1_parser *parser)
         return ERR_OK;
     }
     if (fields.length_count > 1) return ERR_BAD_REQUEST;
-    if (fields.length_count == 0 && needs_length(parser->method)) return ERR_LENGTH_REQUIRED;
     return http1_message_expect_length(&parser->message, fields.length);
 }
 
@@ -218,11 +212,10 @@ static enum error read_start(struct http1_parser *parser)
         }
         struct bytes line;
         enum error error = http1_message_start_line(message, HTTP1_REQUEST_LINE_BYTES_MAX, &line);
-        if (error != ERR_OK) return error;
+        if (error != ERR_OK) return error == ERR_HEADERS_TOO_LARGE ? ERR_URI_TOO_LONG : error;
         if (line.size > 0) return read_request_line(parser, line);
-        /* RFC 9112 §2.2: one empty line before the request is forgiven. */
-        if (parser->blank_line) return ERR_BAD_REQUEST;
-        parser->blank_line = true;
+        /* RFC 9112 §2.2: old clients send them after a body. */
+        if (++parser->empty_lines > HTTP1_EMPTY_LINES_MAX) return ERR_BAD_REQUEST;
         http1_message_skip_lines(message);
     }
 }
@@ -255,7 +248,7 @@ enum error http1_parser_next(struct http1_parser *parser, struct http1_request *
     if (parser->error != ERR_OK) return parser->error;
     if (message->stage == HTTP1_STAGE_COMPLETE) {
         http1_message_begin_next(message);
-        parser->blank_line = false;
+        parser->empty_lines = 0;
     }
     enum error error = read_request(parser);
     if (error == ERR_NOT_READY) return error;

@@ -406,8 +406,22 @@ class RestTest(e2e.TestCase):
                 self.assert_json_error(responses[0], responses[0].status)
         self.assertEqual(self.request("GET", "/v1/data/smuggled").status, 404)
 
-    def test_no_length(self):
-        self.assert_refused(f"{POST}\r\n".encode(), 411, "length_required")
+    def test_no_length_is_an_empty_body(self):
+        def post(path):
+            return f"POST {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+        data = post("/v1/data") + post("/health") + post("/v1/snapshot") + b"GET /version HTTP/1.0\r\n\r\n"
+        bad_json, bad_method, snapshot, version = exchange(self.nodes[0], data)
+        self.assert_json_error(bad_json, 400, "bad_json")
+        self.assert_json_error(bad_method, 405, "method_not_allowed")
+        self.assertEqual((snapshot.status, version.status), (200, 200))
+
+    def test_request_line_and_version(self):
+        self.assert_refused(b"GET /version HTTP/2.0\r\nHost: x\r\n\r\n", 505, "bad_http_version")
+        self.assert_refused(b"GET /" + b"y" * 300000, 414, "uri_too_long")
+        self.assert_refused(b"GET /version HTTP/1.1\r\nX: " + b"y" * 20000, 431, "headers_too_large")
+        responses = exchange(self.nodes[0], b"\r\n\r\n\r\nGET /version HTTP/1.0\r\n\r\n")
+        self.assertEqual([response.status for response in responses], [200])
 
     def test_bodies_that_lie_about_their_length(self):
         body = b'{"k":"lie","v":"1"}'
@@ -570,7 +584,7 @@ class RestTest(e2e.TestCase):
                 for _ in range(rng.randrange(1, 6)):
                     data[rng.randrange(len(data))] = rng.choice((rng.randrange(256), 10, 13, 32, 58, 48))
             for response in exchange(self.nodes[rng.randrange(3)], bytes(data), finish=True):
-                self.assertIn(response.status, (100, 200, 400, 404, 405, 411, 413, 431, 501, 505))
+                self.assertIn(response.status, (100, 200, 400, 404, 405, 413, 414, 431, 501, 505))
                 if response.status >= 400:
                     self.assert_json_error(response, response.status)
 

@@ -157,8 +157,8 @@ static void test_version(void **state)
 static void test_refuse(void **state)
 {
     (void)state;
-    static const enum error errors[] = {ERR_BAD_REQUEST,     ERR_HEADERS_TOO_LARGE, ERR_TOO_LARGE,
-                                        ERR_LENGTH_REQUIRED, ERR_UNSUPPORTED,       ERR_SLOW_CLIENT};
+    static const enum error errors[] = {ERR_BAD_REQUEST,      ERR_HEADERS_TOO_LARGE, ERR_TOO_LARGE,  ERR_URI_TOO_LONG,
+                                        ERR_BAD_HTTP_VERSION, ERR_UNSUPPORTED,       ERR_SLOW_CLIENT};
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
         struct buffer out = {0};
         api_refuse(errors[i], &out);

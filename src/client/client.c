@@ -10,8 +10,9 @@
 enum client_state {
     CLIENT_IDLE, /* nothing under way; there may be a connection */
     CLIENT_CONNECTING,
-    CLIENT_SENT,   /* waits for the answer */
-    CLIENT_PAUSED, /* waits for resume_at, to try again */
+    CLIENT_PROBING, /* waits until the endpoint shows that it answers at all */
+    CLIENT_SENT,    /* waits for the answer */
+    CLIENT_PAUSED,  /* waits for resume_at, to try again */
 };
 
 struct client {
@@ -33,7 +34,7 @@ struct client {
     struct buffer path, body;
     bool idempotent, retry;
     time_ns deadline;         /* of everything */
-    time_ns connect_deadline; /* of this endpoint */
+    time_ns attempt_deadline; /* of what this endpoint is to do next, while there are others */
     time_ns resume_at;
     uint32_t failures;     /* in a row; a whole round of endpoints is followed by a pause */
     bool reached;          /* some endpoint may have taken it */
@@ -149,18 +150,24 @@ static void drop_connection(struct client *client)
     client->parser = NULL;
 }
 
-/* The request as the current endpoint gets it. */
-static void write_request(struct client *client)
+/* The beginning of a request as the current endpoint gets it. */
+static void write_head(struct client *client, const char *method, struct bytes path)
 {
     const struct client_endpoint *endpoint = &client->endpoints[client->current];
     bool v6 = strchr(endpoint->host, ':') != NULL;
     struct buffer *out = &client->bytes;
     buffer_clear(out);
-    buffer_append_string(out, client->method);
+    buffer_append_string(out, method);
     buffer_append_byte(out, ' ');
-    buffer_append(out, client->path.data, client->path.size);
+    buffer_append(out, path.data, path.size);
     buffer_append_format(out, " HTTP/1.1\r\nHost: %s%s%s:%u\r\n", v6 ? "[" : "", endpoint->host, v6 ? "]" : "",
                          endpoint->port);
+}
+
+static void write_request(struct client *client)
+{
+    struct buffer *out = &client->bytes;
+    write_head(client, client->method, buffer_bytes(&client->path));
     bool bodiless =
         client->body.size == 0 && (strcmp(client->method, "GET") == 0 || strcmp(client->method, "HEAD") == 0);
     if (!bodiless) {
@@ -175,6 +182,16 @@ static void send_request(struct client *client)
     write_request(client);
     struct bytes bytes = buffer_bytes(&client->bytes);
     client->state = CLIENT_SENT;
+    client->attempt_deadline = loop_now(client->loop) + CLIENT_ANSWER_PATIENCE;
+    net_write(client->net, client->stream, &bytes, 1);
+}
+
+static void send_probe(struct client *client)
+{
+    write_head(client, "GET", bytes_of_string("/livez"));
+    buffer_append_string(&client->bytes, "\r\n");
+    struct bytes bytes = buffer_bytes(&client->bytes);
+    client->state = CLIENT_PROBING;
     net_write(client->net, client->stream, &bytes, 1);
 }
 
@@ -220,7 +237,24 @@ static void stream_connected(void *user)
     struct client *client = user;
     client->connected = true;
     client->parser = http1_response_parser_new(CLIENT_RESPONSE_BYTES_MAX);
-    if (client->state == CLIENT_CONNECTING) send_request(client);
+    if (client->state != CLIENT_CONNECTING) return;
+    if (client->endpoint_count > 1 && !client->idempotent) {
+        send_probe(client);
+    } else {
+        send_request(client);
+    }
+}
+
+static void probe_answered(struct client *client)
+{
+    struct http1_response_view view;
+    enum error error = http1_response_parser_next(client->parser, false, &view);
+    if (error == ERR_NOT_READY) return;
+    if (error == ERR_OK && view.keep_alive) {
+        send_request(client);
+    } else {
+        attempt_broke(client, false);
+    }
 }
 
 /* Whether the answer says that nothing was done, and the same request may be sent again. */
@@ -236,6 +270,11 @@ static bool answer_invites_retry(const struct http1_response_view *view)
 static void stream_received(void *user, struct bytes bytes)
 {
     struct client *client = user;
+    if (client->state == CLIENT_PROBING) {
+        http1_response_parser_feed(client->parser, bytes);
+        probe_answered(client);
+        return;
+    }
     if (client->state != CLIENT_SENT) {
         drop_connection(client); /* an answer that nobody asked for */
         return;
@@ -278,7 +317,7 @@ static void stream_closed(void *user, enum net_close_reason reason)
     struct client *client = user;
     (void)reason;
     client->stream = NULL;
-    if (client->state == CLIENT_CONNECTING || client->state == CLIENT_SENT) {
+    if (client->state == CLIENT_CONNECTING || client->state == CLIENT_PROBING || client->state == CLIENT_SENT) {
         attempt_broke(client, client->state == CLIENT_SENT);
     } else {
         drop_connection(client);
@@ -301,7 +340,7 @@ static void connect_current(struct client *client)
 {
     const struct client_endpoint *endpoint = &client->endpoints[client->current];
     client->state = CLIENT_CONNECTING;
-    client->connect_deadline = loop_now(client->loop) + CLIENT_CONNECT_TIMEOUT;
+    client->attempt_deadline = loop_now(client->loop) + CLIENT_CONNECT_TIMEOUT;
     client->stream = net_connect(client->net, endpoint->host, endpoint->port, &stream_handler, client);
 }
 
@@ -363,9 +402,10 @@ time_ns client_deadline(const struct client *client)
     time_ns deadline = client->deadline;
     if (client->state == CLIENT_IDLE) return TIME_NS_NEVER;
     if (client->state == CLIENT_PAUSED && client->resume_at < deadline) return client->resume_at;
-    bool others = client->endpoint_count > 1;
-    if (client->state == CLIENT_CONNECTING && others && client->connect_deadline < deadline)
-        return client->connect_deadline;
+    bool may_go_on = client->state != CLIENT_SENT || client->idempotent;
+    if (may_go_on && client->endpoint_count > 1 && client->attempt_deadline < deadline) {
+        return client->attempt_deadline;
+    }
     return deadline;
 }
 
@@ -380,6 +420,7 @@ void client_tick(struct client *client)
     } else if (client->state == CLIENT_PAUSED) {
         connect_current(client);
     } else {
+        if (client->state == CLIENT_SENT) client->reached = true;
         drop_connection(client);
         try_next(client);
     }

@@ -9,6 +9,10 @@
  * answer that says that nothing was done (base/error.h, 'retry') is retried when the request asks for it. A request
  * whose connection broke later is retried only if it is `idempotent`; else its outcome is unknown: ERR_TIMEOUT.
  *
+ * A server that hangs takes connections and bytes all the same. Where there are other endpoints, one that isn't idempotent is sent on
+ * a new connection only after the server has answered a GET of /livez; and an idempotent one goes on to the next endpoint after
+ * CLIENT_ANSWER_PATIENCE.
+ *
  * Time: the owner calls client_tick when client_deadline has passed; so several clients share one loop and its timer.
  */
 #ifndef CORACLE_CLIENT_CLIENT_H
@@ -24,8 +28,9 @@
 #define CLIENT_RESPONSE_BYTES_MAX (64u * 1024 * 1024)
 /* Between rounds over all endpoints, when each failed. */
 #define CLIENT_RETRY_PAUSE (20 * TIME_NS_PER_MS)
-/* For one endpoint, while there are others. */
+/* For one endpoint, while there are others: to connect and to show that it is alive; to answer. */
 #define CLIENT_CONNECT_TIMEOUT (1 * TIME_NS_PER_S)
+#define CLIENT_ANSWER_PATIENCE (3 * TIME_NS_PER_S)
 
 struct client_endpoint {
     char host[ADDRESS_BYTES_MAX + 1];

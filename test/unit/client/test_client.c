@@ -178,6 +178,7 @@ static void post(struct world *world, bool retry)
 }
 
 #define GET_TEXT(n, host) "write " n " GET /x HTTP/1.1|Host: " host "||\n"
+#define PROBE_TEXT(n, host) "write " n " GET /livez HTTP/1.1|Host: " host "||\n"
 #define POST_TEXT(n, host)                                                                                             \
     "write " n " POST /p HTTP/1.1|Host: " host "|Content-Type: application/json|Content-Length: 2||{}\n"
 
@@ -256,8 +257,10 @@ static void the_next_endpoint_is_tried_when_one_is_down(void **state)
     closed(world, NET_CONNECT_FAILED);
     closed(world, NET_CONNECT_FAILED);
     connected(world);
+    answer(world, 200, "ok");
     answer(world, 200, "{}");
-    expect(world, "connect 0 a:1\nconnect 1 b:2\nconnect 2 c:3\n" POST_TEXT("2", "c:3") "done ok 200 {} from :3\n");
+    expect(world, "connect 0 a:1\nconnect 1 b:2\nconnect 2 c:3\n" PROBE_TEXT("2", "c:3")
+                      POST_TEXT("2", "c:3") "done ok 200 {} from :3\n");
     /* And it stays there. */
     post(world, false);
     expect(world, POST_TEXT("2", "c:3"));
@@ -322,8 +325,9 @@ static void a_write_whose_connection_breaks_is_not_sent_again(void **state)
         struct world *world = world_new(2);
         post(world, true);
         connected(world);
+        answer(world, 200, "ok");
         closed(world, reasons[i]);
-        expect(world, "connect 0 a:1\n" POST_TEXT("0", "a:1") "done timeout 0  from :1\n");
+        expect(world, "connect 0 a:1\n" PROBE_TEXT("0", "a:1") POST_TEXT("0", "a:1") "done timeout 0  from :1\n");
         /* The next request goes elsewhere. */
         post(world, true);
         expect(world, "connect 1 b:2\n");
@@ -378,19 +382,22 @@ static void refusals_that_did_nothing_are_retried_when_asked(void **state)
     struct world *world = world_new(2);
     post(world, true);
     connected(world);
+    answer(world, 200, "ok");
     answer(world, 503, no_leader);
     connected(world);
+    answer(world, 200, "ok");
     answer(world, 200, "{}");
-    expect(world, "connect 0 a:1\n" POST_TEXT("0", "a:1") "abort 0\nconnect 1 b:2\n" POST_TEXT(
-                      "1", "b:2") "done ok 200 {} from :2\n");
+    expect(world, "connect 0 a:1\n" PROBE_TEXT("0", "a:1") POST_TEXT("0", "a:1") "abort 0\nconnect 1 b:2\n" PROBE_TEXT(
+                      "1", "b:2") POST_TEXT("1", "b:2") "done ok 200 {} from :2\n");
     world_free(world);
 
     /* When it wasn't asked for, the refusal is the answer. */
     world = world_new(2);
     post(world, false);
     connected(world);
+    answer(world, 200, "ok");
     answer(world, 503, no_leader);
-    expect(world, "connect 0 a:1\n" POST_TEXT(
+    expect(world, "connect 0 a:1\n" PROBE_TEXT("0", "a:1") POST_TEXT(
                       "0", "a:1") "done ok 503 {\"error\":{\"code\":\"no_leader\",\"message\":\"none\"}} from :1\n");
     world_free(world);
 
@@ -419,8 +426,10 @@ static void an_unknown_outcome_is_never_retried(void **state)
         snprintf(body, sizeof body, "{\"error\":{\"code\":\"%s\",\"message\":\"m\"}}", codes[i]);
         post(world, true);
         connected(world);
+        answer(world, 200, "ok");
         answer(world, 503, body);
-        snprintf(expected, sizeof expected, "connect 0 a:1\n" POST_TEXT("0", "a:1") "done ok 503 %s from :1\n", body);
+        snprintf(expected, sizeof expected,
+                 "connect 0 a:1\n" PROBE_TEXT("0", "a:1") POST_TEXT("0", "a:1") "done ok 503 %s from :1\n", body);
         expect(world, expected);
         world_free(world);
     }
@@ -432,10 +441,58 @@ static void a_late_answer_is_not_taken_for_the_next_requests(void **state)
     struct world *world = world_new(2);
     post(world, false);
     connected(world);
+    answer(world, 200, "ok");
     pass(world, 5 * TIME_NS_PER_S);
-    expect(world, "connect 0 a:1\n" POST_TEXT("0", "a:1") "abort 0\ndone timeout 0  from :1\n");
+    expect(world, "connect 0 a:1\n" PROBE_TEXT("0", "a:1") POST_TEXT("0", "a:1") "abort 0\ndone timeout 0  from :1\n");
     get(world, false);
     expect(world, "connect 1 b:2\n");
+    world_free(world);
+}
+
+/* A stopped process takes connections and bytes, and never answers. */
+static void an_endpoint_that_hangs_is_left(void **state)
+{
+    (void)state;
+    struct world *world = world_new(2);
+    post(world, false);
+    connected(world);
+    pass(world, CLIENT_CONNECT_TIMEOUT - 1);
+    expect(world, "connect 0 a:1\n" PROBE_TEXT("0", "a:1"));
+    pass(world, 1);
+    expect(world, "abort 0\nconnect 1 b:2\n");
+    connected(world);
+    /* Any answer will do, also that it isn't well. */
+    received(world, "HTTP/1.1 503 X\r\nContent-Le");
+    received(world, "ngth: 2\r\n\r\nno");
+    expect(world, PROBE_TEXT("1", "b:2") POST_TEXT("1", "b:2"));
+    answer(world, 200, "{}");
+    expect(world, "done ok 200 {} from :2\n");
+    world_free(world);
+
+    /* One that ends the connection, or says what is no answer, is as good as down: nothing was sent. */
+    static const char *const odd[] = {"HTTP/1.1 200 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                                      "SSH-2.0\r\n\r\n"};
+    for (size_t i = 0; i < ARRAY_COUNT(odd); i++) {
+        world = world_new(2);
+        post(world, false);
+        connected(world);
+        received(world, odd[i]);
+        expect(world, "connect 0 a:1\n" PROBE_TEXT("0", "a:1") "abort 0\nconnect 1 b:2\n");
+        connected(world);
+        closed(world, NET_RESET);
+        expect(world, PROBE_TEXT("1", "b:2") "done network 0  from :2\n");
+        world_free(world);
+    }
+
+    /* What may be sent twice is sent at once, and to the next one when no answer comes. */
+    world = world_new(2);
+    get(world, false);
+    connected(world);
+    pass(world, CLIENT_ANSWER_PATIENCE);
+    expect(world, "connect 0 a:1\n" GET_TEXT("0", "a:1") "abort 0\nconnect 1 b:2\n");
+    connected(world);
+    pass(world, 5 * TIME_NS_PER_S);
+    expect(world, GET_TEXT("1", "b:2") "abort 1\ndone timeout 0  from :2\n");
     world_free(world);
 }
 
@@ -530,6 +587,7 @@ int main(void)
         cmocka_unit_test(refusals_that_did_nothing_are_retried_when_asked),
         cmocka_unit_test(an_unknown_outcome_is_never_retried),
         cmocka_unit_test(a_late_answer_is_not_taken_for_the_next_requests),
+        cmocka_unit_test(an_endpoint_that_hangs_is_left),
         cmocka_unit_test(what_is_no_answer_ends_the_request),
         cmocka_unit_test(bytes_that_nobody_asked_for_end_the_connection),
         cmocka_unit_test(endpoints_are_a_list),

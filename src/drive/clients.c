@@ -20,6 +20,7 @@ struct client {
     bool closing; /* ends once its answers are sent */
     bool dirty;   /* in the list of those with something to send or to free */
     bool paused;
+    bool ended;          /* the other end sends nothing more, but may read */
     size_t memory_bytes; /* its share of clients->memory_bytes */
     time_ns active;      /* when the last request began or ended */
     bool receiving;      /* a request has begun to arrive */
@@ -179,6 +180,13 @@ static void advance(struct client *client)
     }
 }
 
+static void close_if_ended(struct client *client)
+{
+    if (!client->ended || client->dead || client->closing || client->paused || client->request != 0) return;
+    client->closing = true;
+    mark_dirty(client);
+}
+
 static void set_paused(struct client *client, bool paused)
 {
     if (client->dead || client->paused == paused) return;
@@ -195,6 +203,7 @@ void clients_result(struct clients *clients, const struct replica_result *result
     api_finish(clients->api, &client->call, result, &client->out);
     answered(client);
     advance(client);
+    close_if_ended(client);
 }
 
 /* ---- streams ---- */
@@ -218,6 +227,7 @@ static void resume_if_possible(struct client *client)
     if (client->request != 0 && http1_parser_full(client->parser)) return;
     set_paused(client, false);
     advance(client);
+    close_if_ended(client);
     if (!client->dead && http1_parser_full(client->parser)) set_paused(client, true);
 }
 
@@ -225,6 +235,16 @@ static void on_drained(void *user)
 {
     struct client *client = user;
     resume_if_possible(client);
+}
+
+/* It asks for nothing more, but may wait for what it asked. */
+static void on_ended(void *user)
+{
+    struct client *client = user;
+    client->ended = true;
+    set_paused(client, false); /* no bytes will come that could wake it again */
+    advance(client);
+    close_if_ended(client);
 }
 
 static void on_closed(void *user, enum net_close_reason reason)
@@ -239,8 +259,11 @@ static void on_never_connected(void *user)
     (void)user; /* these streams come in */
 }
 
-static const struct net_stream_handler stream_handler = {
-    .connected = on_never_connected, .received = on_received, .drained = on_drained, .closed = on_closed};
+static const struct net_stream_handler stream_handler = {.connected = on_never_connected,
+                                                         .received = on_received,
+                                                         .drained = on_drained,
+                                                         .ended = on_ended,
+                                                         .closed = on_closed};
 
 static uint32_t take_slot(struct clients *clients)
 {
@@ -306,6 +329,10 @@ static void flush_client(struct client *client)
     }
     if (net_queued_bytes(clients->ports->net, client->stream) > CLIENTS_QUEUE_BYTES_MAX) set_paused(client, true);
     resume_if_possible(client);
+    /* Requests that waited because many answers had gathered. */
+    if (client->dead || client->paused) return;
+    advance(client);
+    close_if_ended(client);
 }
 
 void clients_flush(struct clients *clients)

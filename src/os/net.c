@@ -57,10 +57,10 @@ struct net_stream {
     bool poll_exists; /* from uv_poll_init until libuv has let go of it */
     bool resolving;
     bool paused;
-    bool closing; /* the user is done with it; what is queued is still sent */
-    bool broken;  /* a send failed, or the socket has an error: `received` may still come, then `closed` */
-    bool reset;   /* the failed send has taken the socket's error, so that recv would tell of an orderly end */
-    bool peer_ended;
+    bool closing;         /* the user is done with it; what is queued is still sent */
+    bool broken;          /* a send failed, or the socket has an error: `received` may still come, then `closed` */
+    bool reset;           /* the failed send has taken the socket's error, so that recv would tell of an orderly end */
+    bool peer_ended;      /* nothing more comes from it */
     uint64_t deadline_ms; /* of a closing stream; 0 when it has none */
     size_t dropped_bytes; /* that came after net_close */
 
@@ -195,7 +195,7 @@ static void watch(struct net_stream *stream)
 {
     if (stream->fd < 0) return;
     int events = 0;
-    bool reads = stream->closing ? !stream->peer_ended : stream->handler != NULL && !stream->paused;
+    bool reads = !stream->peer_ended && (stream->closing || (stream->handler != NULL && !stream->paused));
     switch (stream->state) {
     case CONNECTING:
         events = UV_WRITABLE;
@@ -250,6 +250,12 @@ static void stream_over(struct net_stream *stream, enum net_close_reason reason)
 {
     const struct net_stream_handler *handler = stream->handler;
     void *user = stream->user;
+    if (reason == NET_CLOSED_BY_PEER && !stream->broken && handler != NULL && handler->ended != NULL) {
+        stream->peer_ended = true;
+        watch(stream);
+        handler->ended(user);
+        return;
+    }
     if (reason == NET_CLOSED_BY_PEER && !stream->broken && queued_bytes(stream) > 0) {
         /* The peer may have ended its own direction only, and still wait for the answer. */
         stream->handler = NULL;

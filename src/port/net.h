@@ -30,6 +30,9 @@ struct net_stream_handler {
     void (*received)(void *user, struct bytes bytes);
     /* All that was queued has been handed to the operating system. */
     void (*drained)(void *user);
+    /* The peer ended its direction in order, and may still read: the stream lives until the callee closes it. May be
+       NULL, and a simulated peer never ends only one direction: then it is closed(NET_CLOSED_BY_PEER). */
+    void (*ended)(void *user);
     void (*closed)(void *user, enum net_close_reason reason);
 };
 

@@ -561,6 +561,19 @@ class RestTest(e2e.TestCase):
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         e2e.wait_until(lambda: node.metrics()["coracle_client_connections"] < 10, "all are gone")
 
+    def test_clients_that_end_their_side_get_their_answers(self):
+        for node in self.nodes:
+            self.assertEqual([r.status for r in exchange(node, put_request("ended", "1"), finish=True)], [200])
+            get = b"GET /v1/data/ended HTTP/1.1\r\nHost: h\r\n\r\n"
+            several = exchange(node, put_request("ended", "2") + get + put_request("ended", "3") + get, finish=True)
+            self.assertEqual([r.status for r in several], [200, 200, 200, 200])
+            self.assertEqual([several[1].json()["v"], several[3].json()["v"]], ["2", "3"])
+            metrics = exchange(node, b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n" * 400, finish=True)
+            self.assertEqual([r.status for r in metrics], [200] * 400)
+            self.assertEqual(exchange(node, b"", finish=True), [])
+            self.assertEqual(exchange(node, get[:20], finish=True), [])
+        e2e.wait_until(lambda: self.nodes[0].metrics()["coracle_client_connections"] < 10, "all are gone")
+
     def test_many_come_and_go_in_the_middle_of_everything(self):
         rng = random.Random(7)
         whole = put_request("half", "x" * 3000)

@@ -43,6 +43,13 @@ static void drained(void *user)
     if (end->on_drained != NULL) end->on_drained(end);
 }
 
+static void ended(void *user)
+{
+    struct end *end = user;
+    assert_false(end->ended || end->closed);
+    end->ended = true;
+}
+
 static void closed(void *user, enum net_close_reason reason)
 {
     struct end *end = user;
@@ -57,6 +64,9 @@ static void closed(void *user, enum net_close_reason reason)
 
 static const struct net_stream_handler stream_handler = {
     .connected = connected, .received = received, .drained = drained, .closed = closed};
+
+static const struct net_stream_handler halves_handler = {
+    .connected = connected, .received = received, .drained = drained, .ended = ended, .closed = closed};
 
 void write_bytes(struct end *end, const void *data, size_t size)
 {
@@ -103,7 +113,7 @@ static void accepted(void *user, struct net_stream *stream, const char *peer)
         abort_end(end);
     } else {
         test.within_call = true;
-        net_attach(test.net, stream, &stream_handler, end);
+        net_attach(test.net, stream, test.halves ? &halves_handler : &stream_handler, end);
         test.within_call = false;
         if (test.on_accepted != NULL) test.on_accepted(end);
         if (test.accepting == STOP_WHEN_ACCEPTED) net_stop_listening(test.net, test.listener);

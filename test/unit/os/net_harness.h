@@ -26,6 +26,7 @@ struct end {
     size_t received_count;
     bool connected;
     int drained;
+    bool ended;
     bool closed;
     enum net_close_reason reason;
     void (*on_connected)(struct end *end);
@@ -41,6 +42,7 @@ extern struct test {
     struct net_listener *listener;
     uint16_t port;
     bool within_call; /* no callback may come then */
+    bool halves;      /* accepted streams are told of the end of the peer's direction */
 
     struct end clients[STREAMS_MAX];
     size_t client_count;

@@ -380,6 +380,56 @@ static void a_half_closed_peer_still_gets_its_answer(void **state)
     mem_free(got);
 }
 
+static bool server_ended(void)
+{
+    return test.servers[0].ended;
+}
+
+static bool second_ended(void)
+{
+    return test.servers[1].ended;
+}
+
+static bool second_closed(void)
+{
+    return test.servers[1].closed;
+}
+
+/* The answer isn't there yet when the peer ends its direction; the stream waits for it, and for us to close. */
+static void the_end_of_one_direction(void **state)
+{
+    (void)state;
+    test.halves = true;
+    int fd = connect_plain();
+    test.on_accepted = NULL;
+    assert_int_equal(send(fd, "request", 7, 0), 7);
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    run_until(server_ended);
+    assert_int_equal(test.servers[0].received_count, 7);
+    run_turns(20); /* told once, and nothing spins */
+    assert_false(test.servers[0].closed);
+    write_bytes(&test.servers[0], "answer", 6);
+    close_end(&test.servers[0]);
+    char got[16];
+    ssize_t last;
+    assert_int_equal(read_plain(fd, (uint8_t *)got, sizeof got, &last), 6);
+    assert_int_equal(last, 0);
+    assert_memory_equal(got, "answer", 6);
+    assert_true(nothing_is_open());
+    close(fd);
+
+    /* The peer is gone altogether, which shows when something is sent. */
+    fd = connect_plain();
+    run_until(one_accepted);
+    close(fd);
+    run_until(second_ended);
+    write_bytes(&test.servers[1], "answer", 6);
+    run_turns(3);
+    if (!test.servers[1].closed) write_bytes(&test.servers[1], "more", 4);
+    run_until(second_closed);
+    assert_true(nothing_is_open());
+}
+
 static void answer_large_and_close(struct end *end, struct bytes bytes)
 {
     answer_large(end, bytes);
@@ -535,6 +585,7 @@ int main(void)
                                         net_test_finish),
         cmocka_unit_test_setup_teardown(closing_within_the_last_received_reports_nothing_more, net_test_begin,
                                         net_test_finish),
+        cmocka_unit_test_setup_teardown(the_end_of_one_direction, net_test_begin, net_test_finish),
         cmocka_unit_test_setup_teardown(a_half_closed_peer_still_gets_its_answer, net_test_begin, net_test_finish),
         cmocka_unit_test_setup_teardown(closing_sends_the_queue_first, net_test_begin, net_test_finish),
         cmocka_unit_test_setup_teardown(closing_before_reading_loses_nothing, net_test_begin, net_test_finish),

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +32,7 @@ struct simulation {
     struct sim_failure *failures;
     size_t failure_count, failure_capacity;
     double began, before, shown; /* real time; `before`: of an earlier process */
+    double cpu_before;
     bool terminal;
     unsigned lines_shown;
 };
@@ -48,6 +50,15 @@ static double now_seconds(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Of workers that have ended. */
+static double cpu_seconds(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_CHILDREN, &usage);
+    return (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
 /* ---- which seeds ---- */
@@ -218,6 +229,7 @@ static bool run_seeds(struct simulation *simulation, struct buffer *problems)
     if (options->state_file != NULL) {
         good = sim_state_read(options->state_file, text, &finished, &simulation->totals, problems);
         simulation->before = simulation->totals.seconds;
+        simulation->cpu_before = simulation->totals.cpu_seconds;
     }
     simulation->began = simulation->shown = now_seconds();
     while (good && finished < simulation->count && simulation->failure_count == 0 && !interrupted) {
@@ -229,6 +241,7 @@ static bool run_seeds(struct simulation *simulation, struct buffer *problems)
         sim_jobs_run(workers, (unsigned)options->seed_timeout_s, &handler, simulation);
         finished += left;
         simulation->totals.seconds = simulation->before + now_seconds() - simulation->began;
+        simulation->totals.cpu_seconds = simulation->cpu_before + cpu_seconds();
         if (options->state_file == NULL || simulation->failure_count > 0 || interrupted) continue;
         good = sim_state_write(options->state_file, text, finished, &simulation->totals);
         if (!good) buffer_append_format(problems, "--state: %s: %s\n", options->state_file, strerror(errno));

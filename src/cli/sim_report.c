@@ -62,6 +62,11 @@ static double speed(const struct sim_totals *totals)
     return totals->seconds > 0 ? simulated_s(totals) / totals->seconds : 0;
 }
 
+static double core_speed(const struct sim_totals *totals)
+{
+    return totals->cpu_seconds > 0 ? simulated_s(totals) / totals->cpu_seconds : 0;
+}
+
 static uint64_t fault_count(const struct sim_totals *totals)
 {
     uint64_t count = 0;
@@ -122,10 +127,11 @@ void sim_report_text(const struct sim_totals *totals, bool with_marks, struct bu
     const struct sim_run_report *sum = &totals->sum;
     const struct sim_disk_counters *disks = &sum->disks;
     buffer_append_format(out,
-                         "%" PRIu64 " seeds, %.0f simulated s in %.1f s (%.0f times as fast), %" PRIu64
+                         "%" PRIu64
+                         " seeds, %.0f simulated s in %.1f s (%.0f times as fast, %.0f for each core), %" PRIu64
                          " events, %" PRIu64 " checks; hash %016" PRIx64 ", commit %s\n",
-                         totals->seeds, simulated_s(totals), totals->seconds, speed(totals), sum->events, sum->checks,
-                         totals->hash, sim_report_commit());
+                         totals->seeds, simulated_s(totals), totals->seconds, speed(totals), core_speed(totals),
+                         sum->events, sum->checks, totals->hash, sim_report_commit());
     buffer_append_format(out,
                          "  clients: %" PRIu64 " acknowledged writes of %" PRIu64 " keys, %" PRIu64 " reads, %" PRIu64
                          " outcomes unknown, %" PRIu64 " refused; %" PRIu64 " keys too hard to decide\n",
@@ -222,7 +228,9 @@ void sim_report_json(const struct sim_totals *totals, const struct sim_failure *
     json_object_set_new(root, "hash", json_string(hash));
     json_object_set_new(root, "simulated_seconds", json_real(simulated_s(totals)));
     json_object_set_new(root, "seconds", json_real(totals->seconds));
+    json_object_set_new(root, "cpu_seconds", json_real(totals->cpu_seconds));
     json_object_set_new(root, "speed", json_real(speed(totals)));
+    json_object_set_new(root, "core_speed", json_real(core_speed(totals)));
     const struct {
         const char *name;
         uint64_t value;

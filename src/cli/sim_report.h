@@ -17,6 +17,7 @@ struct sim_totals {
     uint64_t mark_seeds[MARK_COUNT]; /* in how many seeds */
     uint64_t hash;                   /* of all trace hashes, whatever the order */
     double seconds;                  /* of real time */
+    double cpu_seconds;              /* of all workers that have ended */
 };
 
 void sim_totals_add(struct sim_totals *totals, const struct sim_result *result);

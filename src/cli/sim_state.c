@@ -92,6 +92,7 @@ static bool read_line(const char *file, char *line, const char *options, unsigne
     uint64_t first = strtoull(value, &end, 10);
     if (strcmp(line, "finished") == 0) *finished = first;
     if (strcmp(line, "seconds") == 0) totals->seconds = strtod(value, NULL);
+    if (strcmp(line, "cpu_seconds") == 0) totals->cpu_seconds = strtod(value, NULL);
     set_figure(totals, line, first, *end == ' ' ? strtoull(end, NULL, 10) : 0);
     return true;
 }
@@ -129,8 +130,8 @@ bool sim_state_write(const char *file, const char *options, uint64_t finished, c
     snprintf(temporary, sizeof temporary, "%s.new", file);
     FILE *out = fopen(temporary, "w");
     if (out == NULL) return false;
-    fprintf(out, HEAD "%d\noptions %s\ncommit %s\nfinished %" PRIu64 "\nseconds %.1f\n", SIM_STATE_VERSION, options,
-            sim_report_commit(), finished, totals->seconds);
+    fprintf(out, HEAD "%d\noptions %s\ncommit %s\nfinished %" PRIu64 "\nseconds %.1f\ncpu_seconds %.1f\n",
+            SIM_STATE_VERSION, options, sim_report_commit(), finished, totals->seconds, totals->cpu_seconds);
     for (size_t i = 0; i < count; i++) fprintf(out, "%s %" PRIu64 "\n", figures[i].name, *figures[i].value);
     for (unsigned i = 0; i < SIM_FAULT_COUNT; i++) {
         fprintf(out, "%s %" PRIu64 "\n", sim_fault_name((enum sim_fault)i), totals->sum.faults[i]);

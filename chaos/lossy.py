@@ -105,6 +105,10 @@ class Disk:
     def stats(self):
         return json.loads(self.command("stats"))
 
+    def pending(self):
+        """Sectors, and changes of directories, that a loss of power could take now."""
+        return tuple(map(int, self.command("pending").split()))
+
     def used_bytes(self):
         status = os.statvfs(self.mount)
         return (status.f_blocks - status.f_bfree) * status.f_frsize

@@ -178,6 +178,17 @@ static void print_stats(const struct lossy_disk *disk, char *answer)
     strcpy(answer + size, "}");
 }
 
+/* Polled by whoever wants the power to go at a bad moment. */
+static void print_pending(const struct lossy_disk *disk, char *answer)
+{
+    uint64_t sectors = 0, changes = 0;
+    for (const struct lossy_node *node = disk->tree.nodes; node != NULL; node = node->next) {
+        if (!node->directory) sectors += lossy_file_dirty_sectors(&node->file);
+        changes += node->change_count;
+    }
+    snprintf(answer, ANSWER_BYTES, "ok %" PRIu64 " %" PRIu64, sectors, changes);
+}
+
 static void set_number(const char *text, uint64_t *out, char *answer)
 {
     if (!parse_number(text, out)) snprintf(answer, ANSWER_BYTES, "error this takes a number");
@@ -186,7 +197,7 @@ static void set_number(const char *text, uint64_t *out, char *answer)
 static void obey(struct lossy_disk *disk, char *line, char *answer)
 {
     strcpy(answer, "ok");
-    lossy_disk_trace(disk, "command %s", line);
+    if (strcmp(line, "pending") != 0) lossy_disk_trace(disk, "command %s", line);
     char *words[5] = {NULL}, *rest = NULL;
     unsigned count = 0;
     for (char *word = strtok_r(line, " ", &rest); word != NULL && count < 4; word = strtok_r(NULL, " ", &rest)) {
@@ -216,6 +227,9 @@ static void obey(struct lossy_disk *disk, char *line, char *answer)
         disk->write_back_per_mille = (unsigned)number;
     } else if (strcmp(command, "flip") == 0) {
         flip(disk, words[1], words[2], words[3], answer);
+    } else if (strcmp(command, "pending") == 0) {
+        print_pending(disk, answer);
+        return;
     } else if (strcmp(command, "stats") == 0) {
         print_stats(disk, answer);
     } else {

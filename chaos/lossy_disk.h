@@ -17,6 +17,7 @@
  *   slow MILLISECONDS        each sync takes this long; 0: no more
  *   writeback PER_MILLE      with this chance, a write makes some unsynced sectors of its file durable at once
  *   flip PATH OFFSET BIT     flips a bit of a file
+ *   pending                  how many sectors, and changes of directories, a loss of power could take now
  *   stats                    counters, as a JSON object
  */
 #ifndef CORACLE_CHAOS_LOSSY_DISK_H

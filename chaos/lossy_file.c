@@ -247,7 +247,7 @@ struct survivors {
     unsigned per_mille;
 };
 
-static uint64_t count_dirty(const struct lossy_file *file)
+uint64_t lossy_file_dirty_sectors(const struct lossy_file *file)
 {
     uint64_t count = 0;
     for (size_t i = 0; i < file->page_count; i++) {
@@ -294,7 +294,7 @@ void lossy_file_lose(struct lossy_file *file, struct random *luck, struct lossy_
     uint64_t bytes = file->durable_bytes;
     struct survivors survivors = {0};
     if (luck != NULL) {
-        survivors = choose_survivors(luck, count_dirty(file));
+        survivors = choose_survivors(luck, lossy_file_dirty_sectors(file));
         bytes = choose_size(file, luck);
         /* What was cut off and written over again is one change of the size's, lost or kept as such. */
         if (file->shown_bytes < file->durable_bytes && random_chance(luck, 500)) cut(file, file->shown_bytes);

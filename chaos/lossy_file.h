@@ -60,6 +60,8 @@ void lossy_file_fail_sync(struct lossy_file *file, struct random *luck);
 void lossy_file_write_back(struct lossy_file *file, struct random *luck);
 /* The power goes. Without `luck` everything unsynced is gone; with it a random part survives, and sectors may be torn. */
 void lossy_file_lose(struct lossy_file *file, struct random *luck, struct lossy_losses *losses);
+/* Unsynced, and not lying. */
+uint64_t lossy_file_dirty_sectors(const struct lossy_file *file);
 /* Flips one bit, on the disk and in what is not there yet. False when the file ends before. */
 bool lossy_file_flip(struct lossy_file *file, uint64_t offset, unsigned bit);
 

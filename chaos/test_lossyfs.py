@@ -74,7 +74,9 @@ class LossyTest(unittest.TestCase):
 
     def test_what_was_not_synced_is_gone(self):
         path = self.durable_file("a", b"x" * 10000)
+        self.assertEqual(self.disk.pending(), (0, 0))
         write(path, b"y" * 3000, offset=1000)
+        self.assertEqual(self.disk.pending(), (7, 0))
         write(path, b"z" * 5000, offset=12000)
         self.assertEqual(path.read_bytes(), b"x" * 1000 + b"y" * 3000 + b"x" * 6000 + bytes(2000) + b"z" * 5000)
         self.disk.drop()
@@ -154,6 +156,7 @@ class LossyTest(unittest.TestCase):
     def test_a_name_lasts_with_its_directory(self):
         write(self.root / "a", b"data")
         sync(self.root / "a")
+        self.assertEqual(self.disk.pending(), (0, 1))
         self.disk.drop()
         self.assertEqual(self.names(), [], "its contents were synced, and its name wasn't")
 

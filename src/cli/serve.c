@@ -5,8 +5,10 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "base/mutant.h"
 #include "node/context.h"
 
 static const char usage[] =
@@ -54,6 +56,20 @@ static int print_config(const struct config *config)
     return NODE_EXIT_OK;
 }
 
+/* In builds that have mutants: CORACLE_MUTANT names the one that this process shall be. */
+static bool switch_mutant_on(void)
+{
+    const char *name = getenv("CORACLE_MUTANT");
+    if (name == NULL || !mutant_is_built()) return true;
+    enum mutant mutant = mutant_find(name);
+    if (mutant == MUTANT_NONE) {
+        fprintf(stderr, "coracle: there is no mutant %s\n", name);
+        return false;
+    }
+    mutant_switch_on(mutant);
+    return true;
+}
+
 static int run_node(const struct config *config, const struct join_cluster *cluster, const char *listen_host)
 {
     struct lifecycle_error error = {0};
@@ -78,6 +94,7 @@ int serve_command(int argument_count, char **arguments)
     char listen_host[ADDRESS_BYTES_MAX + 1];
     int exit_code;
 
+    if (!switch_mutant_on()) return NODE_EXIT_CONFIG;
     config_load(&config, argument_count, arguments, environ, &problems);
     if (config.help) {
         exit_code = print_help();

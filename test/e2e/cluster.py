@@ -4,6 +4,7 @@ CORACLE_BINARY          the program under test (build/release/coracle)
 CORACLE_BINARY_CHECKED  the same under sanitizers, for tests that ask for it; absent, the first is taken
 CORACLE_TEST_QUICK=1    shorter rounds
 CORACLE_TEST_KEEP=1     leaves the directories of data and logs, and says where they are
+CORACLE_TEST_WAIT_S=N   gives up waiting after so many seconds; for tests of what must not happen
 
 No test measures time: waiting ends when something has happened, and gives up only after WAIT_S, which no sane machine needs.
 """
@@ -32,11 +33,19 @@ KEEP = os.environ.get("CORACLE_TEST_KEEP", "") not in ("", "0")
 # Sanitizers keep shadow and freed memory: what a node needs with them says nothing.
 SANITIZED = any(mark in pathlib.Path(BINARY).read_bytes() for mark in (b"__asan_init", b"__tsan_init"))
 
-WAIT_S = 90
+WAIT_S = int(os.environ.get("CORACLE_TEST_WAIT_S", "90"))
 LOG_TAIL_LINES = 25
 
 # Below the range that the system takes ports for outgoing connections from, and far from those of ./dev run.
 PORT_FIRST, PORT_END = 20000, 32000
+
+
+class TimedOut(AssertionError):
+    """Something didn't happen."""
+
+
+class EndedByItself(AssertionError):
+    """A node ended that nobody had told to."""
 
 
 def wait_until(condition, what, seconds=WAIT_S, interval=0.02):
@@ -47,7 +56,7 @@ def wait_until(condition, what, seconds=WAIT_S, interval=0.02):
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
+            raise TimedOut(f"not within {seconds} s: {what}")
         time.sleep(interval)
 
 
@@ -233,7 +242,7 @@ class Node:
     def assert_alive(self):
         """That it didn't end by itself."""
         if self.process is not None and self.process.poll() is not None and not self.told_to_end:
-            raise AssertionError(f"{self.name} ended by itself with exit code {self.process.returncode}\n{self.tail()}")
+            raise EndedByItself(f"{self.name} ended by itself with exit code {self.process.returncode}\n{self.tail()}")
 
     def kill(self):
         self.assert_alive()

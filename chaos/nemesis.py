@@ -17,7 +17,7 @@ FAULTS = {
     "slow": "syncs take up to 200 ms; unsynced sectors that last all the same; short writes",
     "full": "a disk has no room, until it has again",
     "error": "a write, a sync or a rename fails: the node must end by itself, name the file, and rejoin",
-    "flip": "bits of log, snapshot or raft state of one node flip while it is down",
+    "flip": "bits of log, snapshot or raft state of one node flip while it is down, or can't be read when it starts",
     "wipe": "one node's disk is empty",
 }
 
@@ -236,7 +236,7 @@ class Nemesis:
         if not running:
             return
         node = self.rng.choice(running)
-        call = self.rng.choice(("sync", "sync", "sync", "write", "syncdir"))
+        call = self.rng.choice(("sync", "sync", "sync", "write", "syncdir", "name"))
         part = self.rng.choice(("", "/log/", "/snapshot/", "/state"))
         before, log_bytes = node.disk.stats()[f"failed_{call}"], len(node.log())
         node.assert_alive()
@@ -304,6 +304,18 @@ class Nemesis:
         node.start()
         self.wait_until_certain()
 
+    def hide_sectors(self):
+        """Some reads of a node that starts fail: what it can't read it must take for damaged."""
+        self.wait_until_certain()
+        node = self.rng.choice(self.cluster.nodes)
+        self.kill([node], "killed for unreadable files")
+        part, count = self.rng.choice(("", "/log/", "/snapshot/", "/state")), self.rng.choice((1, 1, 5))
+        node.disk.command("fail", "read", count, *([part] if part else []))
+        self.count("unreadable at the start", f"{node.name}{part} {count} times")
+        node.start()
+        self.wait_until_certain()
+        node.disk.command("heal")
+
     def wipe(self):
         self.wait_until_certain()
         node = self.rng.choice(self.cluster.nodes)
@@ -326,9 +338,10 @@ class Nemesis:
     def careful_fault(self):
         """Expects calm, and leaves calm."""
         size = len(self.cluster.nodes)
-        kinds = [kind for kind in ("flip", "flip", "wipe") if kind in self.faults and size > 1]
-        if kinds:
-            {"flip": self.flip_bits, "wipe": self.wipe}[self.rng.choice(kinds)]()
+        acts = {"flip": (self.flip_bits, self.flip_bits, self.hide_sectors), "wipe": (self.wipe,)}
+        acts = [act for fault in acts if fault in self.faults and size > 1 for act in acts[fault]]
+        if acts:
+            self.rng.choice(acts)()
             self.cluster.wait_until_writable()
 
     def round(self, number, linger):

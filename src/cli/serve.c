@@ -77,13 +77,7 @@ static int run_node(const struct config *config, const struct join_cluster *clus
     int exit_code = NODE_EXIT_FAILED;
     if (context_start(context, &error)) exit_code = context_run(context);
     bool stopped = context_destroy(context, &error);
-    if (!stopped && exit_code == NODE_EXIT_OK) exit_code = NODE_EXIT_FAILED;
-
-    struct buffer text = {0};
-    lifecycle_error_print(&error, &text);
-    cli_print_error(buffer_bytes(&text));
-    buffer_free(&text);
-    return exit_code;
+    return !stopped && exit_code == NODE_EXIT_OK ? NODE_EXIT_FAILED : exit_code;
 }
 
 int serve_command(int argument_count, char **arguments)

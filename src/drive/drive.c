@@ -108,12 +108,13 @@ void drive_config_defaults(struct drive_config *config)
 
 /* ---- failing ---- */
 
-/* Contract rule 7: from here on nothing is acknowledged; the turn's end reports it. */
+/* Contract rule 7: from here on nothing is acknowledged; the turn's end reports it. Whoever starts is told by drive_start. */
 static void fail(struct drive *drive, const char *text)
 {
     if (drive->failed) return;
     drive->failed = true;
     snprintf(drive->failed_text, sizeof drive->failed_text, "%s", text);
+    if (drive->phase == DRIVE_NEW) return;
     log_error(drive->ports.logger, "stopping: this node can't go on", "cause=\"%s\"", text);
 }
 

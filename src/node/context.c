@@ -96,15 +96,13 @@ static void log_warnings(struct context *context)
     while (at < end) {
         const char *line_end = memchr(at, '\n', (size_t)(end - at));
         CHECK(line_end != NULL);
-        log_warn(context->logger, "odd configuration", "what=%.*s", (int)(line_end - at), at);
+        log_warn(context->logger, "odd configuration", "what=\"%.*s\"", (int)(line_end - at), at);
         at = line_end + 1;
     }
 }
 
-static enum error start_logging(void *user, char *text)
+static void start_logging(struct context *context)
 {
-    (void)text;
-    struct context *context = user;
     static const enum log_level levels[] = {LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR};
     struct os_logger_options options = {
         .level = levels[config_number(context->config, SETTING_LOG_LEVEL)],
@@ -113,16 +111,6 @@ static enum error start_logging(void *user, char *text)
     };
     context->logger = os_logger_new(&options);
     log_warnings(context);
-    return ERR_OK;
-}
-
-static enum error stop_logging(void *user, char *text)
-{
-    (void)text;
-    struct context *context = user;
-    os_logger_free(context->logger);
-    context->logger = NULL;
-    return ERR_OK;
 }
 
 /* ---- limits of the system ---- */
@@ -137,9 +125,10 @@ static void respect_open_files_limit(struct context *context)
     uint64_t wanted = chosen ? drive->connections_max : CONNECTIONS_ADVISED_COUNT;
     drive->connections_max = (uint32_t)room;
     if (room >= wanted) return;
-    log_warn(context->logger, "limit of open files is low",
-             "limit=%llu wanted=%llu connections=%llu remedy=raise RLIMIT_NOFILE (ulimit -n), or lower max_connections",
-             (unsigned long long)limit, (unsigned long long)wanted + OTHER_FILES_COUNT, (unsigned long long)room);
+    log_warn(
+        context->logger, "limit of open files is low",
+        "limit=%llu wanted=%llu connections=%llu remedy=\"raise RLIMIT_NOFILE (ulimit -n), or lower max_connections\"",
+        (unsigned long long)limit, (unsigned long long)wanted + OTHER_FILES_COUNT, (unsigned long long)room);
 }
 
 static void respect_memory_limit(struct context *context)
@@ -148,8 +137,8 @@ static void respect_memory_limit(struct context *context)
     uint64_t limit = os_memory_limit();
     if (limit < MEMORY_BYTES_ADVISED) {
         log_warn(context->logger, "limit of memory is low",
-                 "limit_bytes=%llu advised_bytes=%llu remedy=raise the "
-                 "container's limit; all keys and values are kept in memory",
+                 "limit_bytes=%llu advised_bytes=%llu remedy=\"raise the "
+                 "container's limit; all keys and values are kept in memory\"",
                  (unsigned long long)limit, (unsigned long long)MEMORY_BYTES_ADVISED);
     }
     bool chosen = context->config->values[SETTING_CONNECTION_MEMORY].source != CONFIG_DEFAULT;
@@ -311,12 +300,13 @@ static enum error start_drive(void *user, char *text)
 static enum error stop_drive(void *user, char *text)
 {
     struct context *context = user;
-    if (!context->ended) {
+    bool had_ended = context->ended; /* with an exit code that context_run returned */
+    if (!had_ended) {
         drive_stop(context->drive);
         os_loop_run(context->loop);
     }
     free_drive(context);
-    if (context->exit_code == NODE_EXIT_OK) return ERR_OK;
+    if (had_ended || context->exit_code == NODE_EXIT_OK) return ERR_OK;
     snprintf(text, LIFECYCLE_TEXT_BYTES, "it ended with exit code %d; the log says why", context->exit_code);
     return ERR_INTERNAL;
 }
@@ -324,13 +314,9 @@ static enum error stop_drive(void *user, char *text)
 /* ---- all together ---- */
 
 static const struct lifecycle_part parts[] = {
-    {"logging", start_logging, stop_logging},
-    {"limits", start_limits, NULL},
-    {"event loop", start_loop, stop_loop},
-    {"disk", start_disk, NULL},
-    {"disk queue", start_disk_queue, stop_disk_queue},
-    {"network", start_net, stop_net},
-    {"node", start_drive, stop_drive},
+    {"limits", start_limits, NULL},   {"event loop", start_loop, stop_loop},
+    {"disk", start_disk, NULL},       {"disk queue", start_disk_queue, stop_disk_queue},
+    {"network", start_net, stop_net}, {"node", start_drive, stop_drive},
 };
 _Static_assert(ARRAY_COUNT(parts) <= LIFECYCLE_PARTS_MAX, "an error has room for every part");
 
@@ -341,12 +327,16 @@ struct context *context_new(const struct config *config, const struct join_clust
     context->config = config;
     context->lifecycle = (struct lifecycle){.parts = parts, .part_count = ARRAY_COUNT(parts), .user = context};
     context_drive_config(config, cluster, listen_host, version, &context->drive_config);
+    start_logging(context);
     return context;
 }
 
 bool context_start(struct context *context, struct lifecycle_error *error)
 {
-    return lifecycle_start(&context->lifecycle, error);
+    uint32_t first = error->failure_count;
+    bool good = lifecycle_start(&context->lifecycle, error);
+    lifecycle_error_log(error, first, context->logger);
+    return good;
 }
 
 int context_run(struct context *context)
@@ -358,7 +348,10 @@ int context_run(struct context *context)
 
 bool context_destroy(struct context *context, struct lifecycle_error *error)
 {
+    uint32_t first = error->failure_count;
     bool good = lifecycle_stop(&context->lifecycle, error);
+    lifecycle_error_log(error, first, context->logger);
+    os_logger_free(context->logger);
     mem_free(context);
     return good;
 }

@@ -23,7 +23,7 @@ struct context;
 struct context *context_new(const struct config *config, const struct join_cluster *cluster, const char *listen_host,
                             const char *version);
 
-/* Recovers the data and starts to serve. False: nothing is left running, `error` says all that went wrong. */
+/* Recovers the data and starts to serve. False: nothing is left running, log and `error` say all that went wrong. */
 bool context_start(struct context *context, struct lifecycle_error *error);
 
 /* Serves until the node ends; returns the exit code of enum node_exit. */

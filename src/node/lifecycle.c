@@ -1,5 +1,7 @@
 #include "node/lifecycle.h"
 
+#include <stddef.h>
+
 #include "base/check.h"
 
 bool lifecycle_start(struct lifecycle *lifecycle, struct lifecycle_error *error)

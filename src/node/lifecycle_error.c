@@ -19,10 +19,12 @@ enum error lifecycle_error_code(const struct lifecycle_error *error)
     return error->failure_count > 0 ? error->failures[0].error : ERR_OK;
 }
 
-void lifecycle_error_print(const struct lifecycle_error *error, struct buffer *out)
+void lifecycle_error_log(const struct lifecycle_error *error, uint32_t first, struct logger *logger)
 {
-    for (uint32_t i = 0; i < error->failure_count; i++) {
+    for (uint32_t i = first; i < error->failure_count; i++) {
         const struct lifecycle_failure *failure = &error->failures[i];
-        buffer_append_format(out, "could not %s %s: %s\n", failure->action, failure->part, failure->text);
+        char event[64];
+        snprintf(event, sizeof event, "could not %s %s", failure->action, failure->part);
+        log_error(logger, event, "cause=\"%s\"", failure->text);
     }
 }

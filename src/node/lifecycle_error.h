@@ -1,13 +1,15 @@
 /*
- * lifecycle_error.h - one error that carries the errors of all parts, and prints them all. (ContextLifecycleError)
+ * lifecycle_error.h - one error that carries the errors of all parts, and logs them all. (ContextLifecycleError)
  *
  * Starting and stopping go on after a part failed (to stop the others), so that several may fail at once.
  */
 #ifndef CORACLE_NODE_LIFECYCLE_ERROR_H
 #define CORACLE_NODE_LIFECYCLE_ERROR_H
 
-#include "base/bytes.h"
+#include <stdint.h>
+
 #include "base/error.h"
+#include "base/log.h"
 
 #define LIFECYCLE_PARTS_MAX 16u
 #define LIFECYCLE_TEXT_BYTES 512u
@@ -31,7 +33,7 @@ void lifecycle_error_add(struct lifecycle_error *error, const char *part, const 
 /* The first failure's code, ERR_OK without one. */
 enum error lifecycle_error_code(const struct lifecycle_error *error);
 
-/* Appends "could not start network: …" for each failure, in the order in which they happened, a line each. */
-void lifecycle_error_print(const struct lifecycle_error *error, struct buffer *out);
+/* Logs "could not start network", cause="…", for each failure from number `first` on, in the order in which they happened. */
+void lifecycle_error_log(const struct lifecycle_error *error, uint32_t first, struct logger *logger);
 
 #endif

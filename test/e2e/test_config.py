@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import random
 import re
 import shutil
@@ -313,6 +314,19 @@ class OneAtATimeTest(e2e.TestCase):
         self.assertEqual(result.returncode, 1, result)
         self.assertIn("node-1", result.stderr)
         self.assertIn("other", result.stderr)
+
+    def test_what_keeps_a_node_from_starting_is_one_log_line(self):
+        data = f"{self.directory()}/d"
+        os.makedirs(f"{data}/log")
+        for name in ("state", "log/metadata"):
+            pathlib.Path(data, name).write_bytes(b"x" * 8192)
+        api, rpc = e2e.free_ports(2)
+        result = e2e.coracle("serve", "--id=a", f"--data-dir={data}", f"--api-port={api}", f"--rpc-port={rpc}", "--log-format=json")
+        self.assertEqual((result.returncode, result.stdout), (1, ""), result)
+        lines = [json.loads(line) for line in result.stderr.splitlines()]
+        self.assertEqual([(line["level"], line["event"]) for line in lines], [("error", "could not start node")])
+        self.assertIn(f"{data}/state", lines[0]["cause"])
+        self.assertFalse(any(value.startswith('"') for value in lines[0].values()), lines)
 
 
 def flip(path, offset, size=1):

@@ -1,5 +1,5 @@
 /*
- * Life cycle: parts start in order and stop in reverse, whatever fails; the error carries and prints all failures.
+ * Life cycle: parts start in order and stop in reverse, whatever fails; the error carries and logs all failures.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "base/bytes.h"
 #include "base/types.h"
 #include "node/lifecycle.h"
 
@@ -53,6 +54,18 @@ static const struct lifecycle_part parts[] = {
     {"part c", start_c, stop_c},
 };
 
+struct log_lines {
+    struct logger logger;
+    struct buffer text;
+};
+
+static void keep_line(struct logger *logger, enum log_level level, const char *event, const char *fields)
+{
+    struct log_lines *lines = (struct log_lines *)logger;
+    assert_int_equal(level, LOG_LEVEL_ERROR);
+    buffer_append_format(&lines->text, "%s %s\n", event, fields);
+}
+
 static const struct {
     const char *failing;
     bool starts, stops;
@@ -61,18 +74,23 @@ static const struct {
     enum error code;
 } stories[] = {
     {"", true, true, "+a +b +c | -c -b -a ", "", ERR_OK},
-    {"+a", false, true, "+a | ", "could not start part a: +a went wrong\n", ERR_IO},
-    {"+b", false, true, "+a +b -a | ", "could not start part b: +b went wrong\n", ERR_IO},
-    {"+c", false, true, "+a +b +c -b -a | ", "could not start part c: reading or writing a file failed\n", ERR_IO},
-    {"+c -b", false, true, "+a +b +c -b -a | ",
-     "could not start part c: reading or writing a file failed\ncould not stop part b: -b went wrong\n", ERR_IO},
-    {"+c -b -a", false, true, "+a +b +c -b -a | ",
-     "could not start part c: reading or writing a file failed\ncould not stop part b: -b went wrong\n"
-     "could not stop part a: -a went wrong\n",
+    {"+a", false, true, "+a | ", "could not start part a cause=\"+a went wrong\"\n", ERR_IO},
+    {"+b", false, true, "+a +b -a | ", "could not start part b cause=\"+b went wrong\"\n", ERR_IO},
+    {"+c", false, true, "+a +b +c -b -a | ", "could not start part c cause=\"reading or writing a file failed\"\n",
      ERR_IO},
-    {"-b", true, false, "+a +b +c | -c -b -a ", "could not stop part b: -b went wrong\n", ERR_NETWORK},
+    {"+c -b", false, true, "+a +b +c -b -a | ",
+     "could not start part c cause=\"reading or writing a file failed\"\ncould not stop part b cause=\"-b went "
+     "wrong\"\n",
+     ERR_IO},
+    {"+c -b -a", false, true, "+a +b +c -b -a | ",
+     "could not start part c cause=\"reading or writing a file failed\"\ncould not stop part b cause=\"-b went "
+     "wrong\"\n"
+     "could not stop part a cause=\"-a went wrong\"\n",
+     ERR_IO},
+    {"-b", true, false, "+a +b +c | -c -b -a ", "could not stop part b cause=\"-b went wrong\"\n", ERR_NETWORK},
     {"-c -a", true, false, "+a +b +c | -c -b -a ",
-     "could not stop part c: a network operation failed\ncould not stop part a: -a went wrong\n", ERR_NETWORK},
+     "could not stop part c cause=\"a network operation failed\"\ncould not stop part a cause=\"-a went wrong\"\n",
+     ERR_NETWORK},
 };
 
 static void parts_start_in_order_and_stop_in_reverse(void **state)
@@ -82,18 +100,18 @@ static void parts_start_in_order_and_stop_in_reverse(void **state)
         struct world world = {.failing = stories[i].failing};
         struct lifecycle lifecycle = {.parts = parts, .part_count = ARRAY_COUNT(parts), .user = &world};
         struct lifecycle_error error = {0};
-        struct buffer text = {0};
+        struct log_lines lines = {.logger.write = keep_line};
         assert_int_equal(lifecycle_start(&lifecycle, &error), stories[i].starts);
         note(&world, "|");
         assert_int_equal(lifecycle_stop(&lifecycle, &error), stories[i].stops);
         /* The second time there is nothing left. */
         assert_true(lifecycle_stop(&lifecycle, &error));
         assert_string_equal(world.trace, stories[i].trace);
-        lifecycle_error_print(&error, &text);
-        buffer_append_byte(&text, '\0');
-        assert_string_equal((char *)text.data, stories[i].errors);
+        lifecycle_error_log(&error, 0, &lines.logger);
+        buffer_append_byte(&lines.text, '\0');
+        assert_string_equal((char *)lines.text.data, stories[i].errors);
         assert_int_equal(lifecycle_error_code(&error), stories[i].code);
-        buffer_free(&text);
+        buffer_free(&lines.text);
     }
 }
 
@@ -126,17 +144,18 @@ static void a_long_text_is_cut_and_too_many_failures_are_dropped(void **state)
 {
     (void)state;
     struct lifecycle_error error = {0};
-    struct buffer text = {0};
+    struct log_lines lines = {.logger.write = keep_line};
     char longer[2 * LIFECYCLE_TEXT_BYTES];
     memset(longer, 'x', sizeof longer);
     longer[sizeof longer - 1] = '\0';
     for (unsigned i = 0; i < 3 * LIFECYCLE_PARTS_MAX; i++)
         lifecycle_error_add(&error, "p", "start", ERR_LOCKED, longer);
     assert_int_equal(error.failure_count, 2 * LIFECYCLE_PARTS_MAX);
-    lifecycle_error_print(&error, &text);
-    size_t line = strlen("could not start p: ") + LIFECYCLE_TEXT_BYTES - 1 + 1;
-    assert_int_equal(text.size, 2 * LIFECYCLE_PARTS_MAX * line);
-    buffer_free(&text);
+    /* Those that were logged before aren't again. */
+    lifecycle_error_log(&error, LIFECYCLE_PARTS_MAX, &lines.logger);
+    size_t line = strlen("could not start p cause=\"\"\n") + LIFECYCLE_TEXT_BYTES - 1;
+    assert_int_equal(lines.text.size, LIFECYCLE_PARTS_MAX * line);
+    buffer_free(&lines.text);
 }
 
 int main(void)

@@ -5,7 +5,10 @@
  * lines is the owner's affair: the server prints them to stderr, the simulator keeps them as part
  * of its trace. A line is an event name, in lower case with spaces, and key=value pairs.
  *
- *     log_warn(logger, "sync was slow", "file=%s ms=%d", path, ms);
+ *     log_warn(logger, "sync was slow", "file=%s ms=%d cause=\"%s\"", path, ms, text);
+ *
+ * A value goes on until the next " key=". One that is prose stands in quotes, and what is within them needs no escapes:
+ * it ends at the quote that " key=" or the end of the line follows.
  */
 #ifndef CORACLE_BASE_LOG_H
 #define CORACLE_BASE_LOG_H

@@ -263,7 +263,8 @@ static void fill_done(struct log_manager *manager)
     if (chore->lacks_room) {
         if (!spare->ready) spare->filled_bytes = 0;
         spare->target_bytes = 0;
-        if (!manager->full) log_warn(manager->config.logger, "no room for the log", "%s", chore->outcome.text);
+        if (!manager->full)
+            log_warn(manager->config.logger, "no room for the log", "cause=\"%s\"", chore->outcome.text);
         set_full(manager, true);
         return;
     }

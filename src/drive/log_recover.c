@@ -480,7 +480,7 @@ static enum error recover(struct recovery *recovery, struct log_scan_result *res
     if (error != ERR_OK) return error;
 
     if (recovery->metadata_lost && !recovery->fresh) {
-        log_error(manager->config.logger, "log metadata are lost", "%s", recovery->metadata_text);
+        log_error(manager->config.logger, "log metadata are lost", "cause=\"%s\"", recovery->metadata_text);
     }
     log_scan_finish(recovery->scan, expected_segment(recovery), result);
     if (result->newer_version) {

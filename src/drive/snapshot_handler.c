@@ -306,7 +306,7 @@ static enum error set_aside(struct snapshot_handler *handler, uint64_t epoch, co
 {
     char *path = snapshot_path(handler, epoch);
     char *aside;
-    log_error(handler->config.logger, "snapshot is damaged", "%s", why);
+    log_error(handler->config.logger, "snapshot is damaged", "cause=\"%s\"", why);
     enum error error = disk_set_aside(handler->config.disk, path, &aside);
     if (error == ERR_OK) log_error(handler->config.logger, "snapshot set aside", "file=%s", aside);
     mem_free(aside);
@@ -392,7 +392,7 @@ enum error snapshot_handler_recover(struct snapshot_handler *handler, struct rep
         goto out;
     }
     if (metadata_error == ERR_DAMAGED) {
-        log_error(handler->config.logger, "snapshot metadata are damaged", "%s", text);
+        log_error(handler->config.logger, "snapshot metadata are damaged", "cause=\"%s\"", text);
         disk_text_copy(damage, text);
     }
     if (named.epoch >= handler->next_epoch) handler->next_epoch = named.epoch + 1;

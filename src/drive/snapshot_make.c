@@ -68,7 +68,7 @@ static void check_slice(struct snapshot_handler *handler)
         const char *what = error == ERR_NOT_READY ? "it ends early" : snapshot_reader_damage(make->reader);
         disk_text_format(text, "%s: offset %llu: damaged when read back: %s", task->path,
                          (unsigned long long)snapshot_reader_offset(make->reader), what);
-        log_error(handler->config.logger, "snapshot is damaged", "%s", text);
+        log_error(handler->config.logger, "snapshot is damaged", "cause=\"%s\"", text);
         give_up(handler, true, text);
     }
 }
@@ -88,7 +88,7 @@ static void make_done(struct snapshot_handler *handler)
         return;
     }
     if (error != ERR_OK && state == MAKE_CHECKING) {
-        log_error(handler->config.logger, "snapshot can't be read back", "%s", task->outcome.text);
+        log_error(handler->config.logger, "snapshot can't be read back", "cause=\"%s\"", task->outcome.text);
         give_up(handler, true, task->outcome.text);
         return;
     }

@@ -75,7 +75,7 @@ static void give_up(struct snapshot_handler *handler, enum error reason)
 static void give_up_damaged(struct snapshot_handler *handler, const char *what)
 {
     struct snapshot_receive *receive = &handler->receive;
-    log_error(handler->config.logger, "received snapshot is damaged", "file=%s offset=%llu %s",
+    log_error(handler->config.logger, "received snapshot is damaged", "file=%s offset=%llu cause=\"%s\"",
               receive->task.sealed ? receive->task.path : receive->task.temporary,
               (unsigned long long)(receive->reader != NULL ? snapshot_reader_offset(receive->reader) : 0), what);
     give_up(handler, ERR_DAMAGED);
@@ -101,7 +101,7 @@ static bool check_incoming(struct snapshot_handler *handler, struct bytes bytes)
         }
     }
     if (error == ERR_BAD_VERSION) {
-        log_error(handler->config.logger, "the leader's snapshot is of a newer version", "%s",
+        log_error(handler->config.logger, "the leader's snapshot is of a newer version", "cause=\"%s\"",
                   snapshot_reader_damage(receive->reader));
         give_up(handler, ERR_BAD_VERSION);
         return false;
@@ -200,12 +200,12 @@ static void receive_done(struct snapshot_handler *handler)
     bool may_lack_room = receive->state == RECEIVE_RECEIVING || receive->state == RECEIVE_SEALING ||
                          (receive->state == RECEIVE_COUNTING && task->save.create);
     if (error == ERR_NO_SPACE && may_lack_room) {
-        log_warn(handler->config.logger, "no room for the leader's snapshot", "%s", task->outcome.text);
+        log_warn(handler->config.logger, "no room for the leader's snapshot", "cause=\"%s\"", task->outcome.text);
         give_up(handler, ERR_NO_SPACE);
         return;
     }
     if (error != ERR_OK && receive->state == RECEIVE_LOADING) {
-        log_error(handler->config.logger, "snapshot can't be read back", "%s", task->outcome.text);
+        log_error(handler->config.logger, "snapshot can't be read back", "cause=\"%s\"", task->outcome.text);
         give_up(handler, ERR_DAMAGED);
         return;
     }

@@ -70,7 +70,7 @@ static void read_done(struct disk_job *job)
         return;
     }
     if (sender->outcome.error != ERR_OK || sender->read_got != sender->read_bytes) {
-        log_error(handler->config.logger, "snapshot can't be read for a peer", "epoch=%llu offset=%llu %s",
+        log_error(handler->config.logger, "snapshot can't be read for a peer", "epoch=%llu offset=%llu cause=\"%s\"",
                   (unsigned long long)sender->snapshot.epoch, (unsigned long long)sender->read_offset,
                   sender->outcome.error != ERR_OK ? sender->outcome.text : "it ends early");
         sender_end(sender, true);

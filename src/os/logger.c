@@ -50,16 +50,18 @@ static void append_time(struct buffer *line, time_ns at)
 }
 
 /* As it is, but for what a terminal or a reader of lines would take for more than text. */
-static void append_plain(struct buffer *line, const char *text)
+static void append_plain_byte(struct buffer *line, unsigned char byte)
 {
-    for (; *text != 0; text++) {
-        unsigned char byte = (unsigned char)*text;
-        if (byte < 0x20 || byte == 0x7f) {
-            buffer_append_format(line, "\\x%02x", byte);
-        } else {
-            buffer_append_byte(line, byte);
-        }
+    if (byte < 0x20 || byte == 0x7f) {
+        buffer_append_format(line, "\\x%02x", byte);
+    } else {
+        buffer_append_byte(line, byte);
     }
+}
+
+static void append_plain(struct buffer *line, const char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++) append_plain_byte(line, (unsigned char)text[i]);
 }
 
 /* The length of the UTF-8 sequence at `at` (RFC 3629 §4); 0 when it is none. */
@@ -104,12 +106,92 @@ static void append_json_string(struct buffer *line, const char *text, size_t siz
     buffer_append_byte(line, '"');
 }
 
+/* ---- fields ---- */
+
+struct field {
+    const char *key; /* NULL: text without one */
+    size_t key_size;
+    const char *value; /* without the quotes around it */
+    size_t value_size;
+};
+
 /* The length of the key when "key=" stands here; 0 otherwise. */
 static size_t key_size(const char *text)
 {
     size_t size = 0;
     while (islower((unsigned char)text[size]) || isdigit((unsigned char)text[size]) || text[size] == '_') size++;
     return text[size] == '=' ? size : 0;
+}
+
+static bool field_ends_at(const char *at)
+{
+    return *at == 0 || (*at == ' ' && key_size(at + 1) > 0);
+}
+
+/* Where a quoted value ends: quotes within were never escaped, so it is the one after which the field ends. */
+static const char *closing_quote(const char *value)
+{
+    for (const char *at = value + 1; *at != 0; at++) {
+        if (*at == '"' && field_ends_at(at + 1)) return at;
+    }
+    return NULL;
+}
+
+static bool next_field(const char **fields, struct field *out)
+{
+    const char *at = *fields;
+    if (*at == 0) return false;
+    size_t size = key_size(at);
+    const char *value = size > 0 ? at + size + 1 : at;
+    const char *close = *value == '"' ? closing_quote(value) : NULL;
+    const char *end = close != NULL ? close + 1 : value;
+    while (!field_ends_at(end)) end++;
+    size_t value_size = (size_t)(end - value);
+    *out = (struct field){size > 0 ? at : NULL, size, value, value_size};
+    if (close != NULL) {
+        out->value++;
+        out->value_size -= 2;
+    } else if (*value == '"' && memchr(value + 1, '"', value_size - 1) == NULL) {
+        /* The line was too long, and lost its end. */
+        out->value++;
+        out->value_size--;
+    }
+    *fields = *end == ' ' ? end + 1 : end;
+    return true;
+}
+
+/* Whether a reader of the line couldn't tell where the value begins and ends. */
+static bool needs_quotes(const struct field *field)
+{
+    for (size_t i = 0; i < field->value_size; i++) {
+        unsigned char byte = (unsigned char)field->value[i];
+        if (byte <= ' ' || byte == '"' || byte == 0x7f) return true;
+    }
+    return false;
+}
+
+static void append_quoted(struct buffer *line, const struct field *field)
+{
+    buffer_append_byte(line, '"');
+    for (size_t i = 0; i < field->value_size; i++) {
+        if (field->value[i] == '"' || field->value[i] == '\\') buffer_append_byte(line, '\\');
+        append_plain_byte(line, (unsigned char)field->value[i]);
+    }
+    buffer_append_byte(line, '"');
+}
+
+static void append_text_fields(struct buffer *line, const char *fields)
+{
+    struct field field;
+    while (next_field(&fields, &field)) {
+        buffer_append_byte(line, ' ');
+        if (field.key != NULL) buffer_append(line, field.key, field.key_size + 1);
+        if (field.key != NULL && needs_quotes(&field)) {
+            append_quoted(line, &field);
+        } else {
+            append_plain(line, field.value, field.value_size);
+        }
+    }
 }
 
 /* Whether JSON can hold it as a number without losing digits. */
@@ -128,24 +210,21 @@ static bool is_integer(const char *text, size_t size)
 
 static void append_json_fields(struct buffer *line, const char *fields)
 {
-    while (*fields != 0) {
-        size_t size = key_size(fields);
+    struct field field;
+    while (next_field(&fields, &field)) {
         buffer_append_byte(line, ',');
-        /* What comes before the first key is text too. */
-        append_json_string(line, size > 0 ? fields : "text", size > 0 ? size : strlen("text"));
+        append_json_string(line, field.key != NULL ? field.key : "text",
+                           field.key != NULL ? field.key_size : strlen("text"));
         buffer_append_byte(line, ':');
-        const char *value = size > 0 ? fields + size + 1 : fields;
-        const char *end = value;
-        while (*end != 0 && !(*end == ' ' && key_size(end + 1) > 0)) end++;
-        size_t value_size = (size_t)(end - value);
-        if (is_integer(value, value_size)) {
-            buffer_append(line, value, value_size);
+        if (is_integer(field.value, field.value_size)) {
+            buffer_append(line, field.value, field.value_size);
         } else {
-            append_json_string(line, value, value_size);
+            append_json_string(line, field.value, field.value_size);
         }
-        fields = *end == ' ' ? end + 1 : end;
     }
 }
+
+/* ---- lines ---- */
 
 static void write_line(struct os_logger *logger, time_ns at, enum log_level level, const char *event,
                        const char *fields, uint64_t repeated)
@@ -167,9 +246,8 @@ static void write_line(struct os_logger *logger, time_ns at, enum log_level leve
             buffer_append_byte(line, (uint8_t)toupper((unsigned char)*name));
         }
         buffer_append_byte(line, ' ');
-        append_plain(line, event);
-        if (*fields != 0) buffer_append_byte(line, ' ');
-        append_plain(line, fields);
+        append_plain(line, event, strlen(event));
+        append_text_fields(line, fields);
         if (repeated > 0) buffer_append_format(line, " repeated=%llu", (unsigned long long)repeated);
         buffer_append_byte(line, '\n');
     }

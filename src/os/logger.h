@@ -4,9 +4,9 @@
  *     2026-11-24T13:00:00.123Z WARN sync was slow file=/d/log/3 ms=12
  *     {"time":"2026-11-24T13:00:00.123Z","level":"warn","event":"sync was slow","file":"/d/log/3","ms":12}
  *
- * In JSON the pairs of `fields` become members: a value goes on until the next " key=", and one that is a
- * decimal integer becomes a number. Control characters are escaped, so nothing that a peer
- * or client sent can make a second line.
+ * `fields` is taken apart into pairs (base/log.h), whose values are quoted where a reader of the line needs it: with a
+ * space, a quote or a control character in them, which are escaped as \" and \x0a, and a backslash then too. In JSON the
+ * pairs become members, and a decimal integer a number. Nothing that a peer or client sent can make a second line.
  *
  * A warning or error whose event and fields were written less than 10 s ago is only counted. The count
  * comes with the next one that is written, or as a line of its own ("repeated=12") with the next line of any kind

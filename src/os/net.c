@@ -680,8 +680,8 @@ static void accept_again(uv_timer_t *timer)
 static void pause_accepting(struct os_net *net, int number)
 {
     if (!net->accept_pause_logged) {
-        log_warn(net->logger, "accepting connections failed", "error=%s connections=%zu retry_ms=%d", strerror(number),
-                 net->stream_count, NET_ACCEPT_PAUSE_MS);
+        log_warn(net->logger, "accepting connections failed", "error=\"%s\" connections=%zu retry_ms=%d",
+                 strerror(number), net->stream_count, NET_ACCEPT_PAUSE_MS);
     }
     net->accept_pause_logged = true;
     if (net->accept_paused) return;

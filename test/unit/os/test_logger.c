@@ -59,7 +59,7 @@ static void lines_have_time_level_event_and_fields(void **state)
     assert_string_equal(output(), "");
     now += TIME_NS_PER_MS * 877;
     log_error(logger, "stopping", "error=%s", "it is over");
-    assert_string_equal(output(), "2026-11-24T13:00:01.000Z ERROR stopping error=it is over\n");
+    assert_string_equal(output(), "2026-11-24T13:00:01.000Z ERROR stopping error=\"it is over\"\n");
     now = 0;
     log_info(logger, "ready", "");
     assert_string_equal(output(), "1970-01-01T00:00:00.000Z INFO ready\n");
@@ -71,7 +71,8 @@ static void no_field_can_begin_another_line(void **state)
     (void)state;
     begin(false);
     log_info(logger, "name", "key=%s", "a\nFAKE\r\t\x1b[2J\x7f\xc3\xa4");
-    assert_string_equal(output(), "2026-11-24T13:00:00.123Z INFO name key=a\\x0aFAKE\\x0d\\x09\\x1b[2J\\x7f\xc3\xa4\n");
+    assert_string_equal(output(),
+                        "2026-11-24T13:00:00.123Z INFO name key=\"a\\x0aFAKE\\x0d\\x09\\x1b[2J\\x7f\xc3\xa4\"\n");
     end();
 }
 
@@ -107,7 +108,7 @@ static void json_values_keep_their_spaces_and_odd_bytes(void **state)
     assert_json_fields("no pairs here", "\"text\":\"no pairs here\"");
     assert_json_fields("first a=1", "\"text\":\"first\",\"a\":1");
     assert_json_fields("a=x  b=2", "\"a\":\"x \",\"b\":2");
-    assert_json_fields("a=\"q\\\n\x01\x7f", "\"a\":\"\\\"q\\\\\\u000a\\u0001\\u007f\"");
+    assert_json_fields("a=q\"\\\n\x01\x7f", "\"a\":\"q\\\"\\\\\\u000a\\u0001\\u007f\"");
     /* Numbers are those that every reader of JSON reads exactly. */
     assert_json_fields("a=0 b=-5 c=007 d=- e=1.5 f=999999999999999 g=1000000000000000 h=0x1",
                        "\"a\":0,\"b\":-5,\"c\":\"007\",\"d\":\"-\",\"e\":\"1.5\",\"f\":999999999999999,"
@@ -117,6 +118,36 @@ static void json_values_keep_their_spaces_and_odd_bytes(void **state)
 #define BAD "\xef\xbf\xbd"
     assert_json_fields("a=\xff-\xc0\x80-\xe0\x80\x80-\xed\xa0\x80-\xf4\x90\x80\x80-\xe2\x82",
                        "\"a\":\"" BAD "-" BAD BAD "-" BAD BAD BAD "-" BAD BAD BAD "-" BAD BAD BAD BAD "-" BAD BAD "\"");
+}
+
+static void quotes_are_around_values_and_not_in_them(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *fields, *text, *json;
+    } lines[] = {
+        {"a=\"\" b=1", "a= b=1", "\"a\":\"\",\"b\":1"},
+        {"a=\"b\"", "a=b", "\"a\":\"b\""},
+        {"a=\"b c\" d=e", "a=\"b c\" d=e", "\"a\":\"b c\",\"d\":\"e\""},
+        {"a=b c d=e", "a=\"b c\" d=e", "\"a\":\"b c\",\"d\":\"e\""},
+        /* What looks like a field within quotes is none. */
+        {"a=\"b d=e\" f=1", "a=\"b d=e\" f=1", "\"a\":\"b d=e\",\"f\":1"},
+        {"a=\"say \"b\" to c\" d=e", "a=\"say \\\"b\\\" to c\" d=e", "\"a\":\"say \\\"b\\\" to c\",\"d\":\"e\""},
+        {"a=\"b\" is no c d=e", "a=\"\\\"b\\\" is no c\" d=e", "\"a\":\"\\\"b\\\" is no c\",\"d\":\"e\""},
+        {"a=\"C:\\b c\"", "a=\"C:\\\\b c\"", "\"a\":\"C:\\\\b c\""},
+        {"a=C:\\b", "a=C:\\b", "\"a\":\"C:\\\\b\""},
+        {"a=\"cut of", "a=\"cut of\"", "\"a\":\"cut of\""},
+        {"a=\"", "a=", "\"a\":\"\""},
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        assert_json_fields(lines[i].fields, lines[i].json);
+        begin(false);
+        log_info(logger, "e", "%s", lines[i].fields);
+        char line[256];
+        snprintf(line, sizeof line, "2026-11-24T13:00:00.123Z INFO e %s\n", lines[i].text);
+        assert_string_equal(output(), line);
+        end();
+    }
 }
 
 static void longest_line_fits_in_both_forms(void **state)
@@ -279,6 +310,7 @@ int main(void)
         cmocka_unit_test(no_field_can_begin_another_line),
         cmocka_unit_test(json_lines_have_the_fields_as_members),
         cmocka_unit_test(json_values_keep_their_spaces_and_odd_bytes),
+        cmocka_unit_test(quotes_are_around_values_and_not_in_them),
         cmocka_unit_test(longest_line_fits_in_both_forms),
         cmocka_unit_test(repeated_warnings_are_counted),
         cmocka_unit_test(counts_come_out_when_nobody_repeats_the_line),

@@ -42,6 +42,7 @@
     X(UNCERTAIN_MEMBER_CERTAIN, "an uncertain member got all that it may have acknowledged, and was certain again")    \
     X(WIPED_MEMBER_CERTAIN, "a wiped member caught up, and took part again")                                           \
     X(UNCERTAIN_REFUSED_VOTE, "an uncertain member refused a vote because it may have had more than the candidate")    \
+    X(NAMESAKE_OUTGROWN, "a member that began with too low an incarnation went on with a later one")                   \
     X(REPEAT_DROPPED, "a command came twice, and was applied once")                                                    \
     X(HISTORY_COMPACTED, "the leader proposed compaction because the history was over its budget")                     \
     X(FORWARD_REFUSED, "a forwarded command was refused")                                                              \

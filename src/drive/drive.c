@@ -212,7 +212,8 @@ static void on_state_saved(void *user, uint64_t number)
     warn_if_slow(drive, "the disk is slow", "saving term and vote", duration);
     if (drive->failed || drive->replica == NULL) return;
     drive->durable_term = drive->state.term;
-    struct replica_event event = {.type = REPLICA_STATE_SAVED, .number = number};
+    struct replica_event event = {
+        .type = REPLICA_STATE_SAVED, .number = number, .incarnation = drive->state.incarnation};
     step(drive, &event);
 }
 
@@ -569,6 +570,8 @@ static void save_state(struct drive *drive, const struct raft_save *save)
     drive->state.vote = save->vote;
     drive->state.no_vote_before_term = save->no_vote_before_term;
     drive->state.catching_up = save->catching_up;
+    uint64_t incarnation = replica_incarnation(drive->replica);
+    if (incarnation > drive->state.incarnation) drive->state.incarnation = incarnation;
     if (!save->catching_up) log_manager_certain(drive->log);
     drive->save_began = now_of(drive);
     state_file_save(drive->bootstrap.state_file, &drive->state, save->number);

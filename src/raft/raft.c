@@ -461,6 +461,9 @@ void raft_step(struct raft *raft, const struct raft_event *event, struct raft_ef
         raft->barred = true;
         if (raft->role != RAFT_FOLLOWER) raft_become_follower(raft, raft->term, 0, effects);
         break;
+    case RAFT_SAVE_STATE:
+        raft->state_dirty = true;
+        break;
     }
     /* Recovery applies what is known to be committed, before there is a host that could save anything. */
     raft->begun |= event->type != RAFT_APPLIED;

@@ -1,6 +1,9 @@
 /* replica.c - events in, effects out: raft, store and the requests under way as one object. */
 #include "replica/replica_internal.h"
 
+#include "base/mark.h"
+#include "storage/raft_state.h"
+
 void replica_add_result(struct replica_effects *effects, uint64_t request, enum error error, store_revision revision,
                         bool existed)
 {
@@ -185,6 +188,32 @@ static void pass_on(struct replica *replica, enum raft_event_type type, const st
     replica_raft(replica, &raft_event, effects);
 }
 
+/* Commands of an incarnation below the newest one that is known count as repeats (sessions.h). */
+static void outgrow_namesake(struct replica *replica, struct replica_effects *effects)
+{
+    uint64_t known = sessions_incarnation(&replica->sessions, replica->config.raft.self);
+    if (known <= replica_incarnation(replica)) return;
+    MARK(NAMESAKE_OUTGROWN);
+    /* Starts after the one that is known may have sent commands that are still on their way. */
+    replica->wanted_incarnation = known + RAFT_STATE_RESTARTS_MAX;
+    log_warn(replica->logger,
+             "this member had a later incarnation before: its clock was behind when its files were made",
+             "incarnation=%llu known=%llu now=%llu", (unsigned long long)replica->config.incarnation,
+             (unsigned long long)known, (unsigned long long)replica->wanted_incarnation);
+    struct raft_event event = {.type = RAFT_SAVE_STATE};
+    replica_raft(replica, &event, effects);
+}
+
+static void on_state_saved(struct replica *replica, const struct replica_event *event, struct replica_effects *effects)
+{
+    if (event->incarnation > replica->config.incarnation) {
+        replica->config.incarnation = event->incarnation;
+        if (event->incarnation >= replica->wanted_incarnation) replica->wanted_incarnation = 0;
+        requests_stop(replica, ERR_TIMEOUT, effects); /* they went out as the old one's */
+    }
+    pass_on(replica, RAFT_STATE_SAVED, event, effects);
+}
+
 void replica_step(struct replica *replica, const struct replica_event *event, struct replica_effects *effects)
 {
     if (event->now > replica->now) replica->now = event->now;
@@ -208,7 +237,7 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
         reads_add(replica, event->request, true, effects);
         break;
     case REPLICA_STATE_SAVED:
-        pass_on(replica, RAFT_STATE_SAVED, event, effects);
+        on_state_saved(replica, event, effects);
         break;
     case REPLICA_LOG_WRITTEN:
         pass_on(replica, RAFT_LOG_WRITTEN, event, effects);
@@ -242,6 +271,7 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
         break;
     }
     apply_committed(replica, effects);
+    outgrow_namesake(replica, effects);
     reads_take_answers(replica, effects);
     struct raft_status status;
     raft_status(replica->raft, &status);
@@ -299,4 +329,10 @@ void replica_status(const struct replica *replica, struct replica_status *out)
     };
     memcpy(out->members, replica->config.members, sizeof out->members);
     raft_status(replica->raft, &out->raft);
+}
+
+uint64_t replica_incarnation(const struct replica *replica)
+{
+    uint64_t wanted = replica->wanted_incarnation;
+    return wanted > replica->config.incarnation ? wanted : replica->config.incarnation;
 }

@@ -31,7 +31,7 @@
 struct replica_config {
     struct raft_config raft;
     uint64_t cluster_id;
-    uint64_t incarnation;
+    uint64_t incarnation; /* of this member's commands; see replica_incarnation */
     struct snapshot_member members[MEMBERS_MAX]; /* at the first start; later the snapshot's rule */
     uint32_t member_count;
     uint64_t snapshot_log_bytes_min; /* a snapshot starts when the log since the last one passes the larger of this */
@@ -51,7 +51,7 @@ enum replica_event_type {
     REPLICA_READ,          /* request: a linearizable read */
     REPLICA_WANT_SNAPSHOT, /* request: a snapshot of this member's that holds all that was acknowledged before; answered
                                 once it counts, or ERR_NOT_READY when making it was given up */
-    REPLICA_STATE_SAVED,   /* number */
+    REPLICA_STATE_SAVED,   /* number, incarnation: as saved */
     REPLICA_LOG_WRITTEN,   /* number, bytes written */
     REPLICA_LOG_READ,      /* peer, entries (borrowed), count; none: the log doesn't have them any more */
     REPLICA_SNAPSHOT_SAVED,  /* index: the member's own snapshot counts (contract rule 5); first_index: the log's now */
@@ -153,6 +153,12 @@ void replica_snapshot_end(struct replica *replica);
 /* ---- looking at it ---- */
 
 const struct store *replica_store(const struct replica *replica);
+/*
+ * The incarnation that this member's commands have, or will have once it is saved: with each save the host saves it as
+ * well, and reports it with REPLICA_STATE_SAVED. It grows when the member learns from what it applies that it once had a
+ * later one: its disk was wiped, and the clock, from which it counted, was behind. Its commands would count as repeats.
+ */
+uint64_t replica_incarnation(const struct replica *replica);
 /* The chain value of the last applied entry. */
 uint32_t replica_applied_chain(const struct replica *replica);
 /* For checkers: as raft_entry_at. */

@@ -131,6 +131,7 @@ struct replica {
 
     uint64_t proposals_applied, proposals_failed, leader_changes, reads, read_rounds;
     member_id last_leader;
+    uint64_t wanted_incarnation; /* 0, or one that is to be saved, and used from then on */
 };
 
 void replica_add_result(struct replica_effects *effects, uint64_t request, enum error error, store_revision revision,

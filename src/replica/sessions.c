@@ -38,6 +38,12 @@ static bool was_admitted(const struct session *session, uint64_t incarnation, ui
     return session->highest - sequence >= SESSION_WINDOW || bit_is_set(session, sequence);
 }
 
+uint64_t sessions_incarnation(const struct sessions *sessions, member_id member)
+{
+    const struct session *session = find(sessions, member);
+    return session == NULL ? 0 : session->incarnation;
+}
+
 bool sessions_contains(const struct sessions *sessions, member_id member, uint64_t incarnation, uint64_t sequence)
 {
     const struct session *session = find(sessions, member);

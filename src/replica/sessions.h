@@ -41,6 +41,9 @@ bool sessions_admit(struct sessions *sessions, member_id member, uint64_t incarn
 /* Whether it was admitted (or is too old to tell). */
 bool sessions_contains(const struct sessions *sessions, member_id member, uint64_t incarnation, uint64_t sequence);
 
+/* The newest incarnation that is known of the member; 0: none is. */
+uint64_t sessions_incarnation(const struct sessions *sessions, member_id member);
+
 void sessions_encode(const struct sessions *sessions, struct buffer *out);
 /* Replaces the contents. ERR_DAMAGED, ERR_BAD_VERSION. */
 enum error sessions_decode(struct sessions *sessions, struct bytes payload);

@@ -549,7 +549,8 @@ bool harness_complete_save(struct harness *harness, member_id id, bool report)
     member->disk.no_vote_before_term = member->save.no_vote_before_term;
     uint64_t number = member->save.number;
     member->save = (struct raft_save){0};
-    struct replica_event event = {.type = REPLICA_STATE_SAVED, .number = number};
+    member->incarnation = replica_incarnation(member->replica);
+    struct replica_event event = {.type = REPLICA_STATE_SAVED, .number = number, .incarnation = member->incarnation};
     if (report) harness_step(harness, id, &event);
     return true;
 }

@@ -844,6 +844,36 @@ static void test_restart_begins_a_new_incarnation(void **state)
     end(harness);
 }
 
+/* A member whose disk was wiped while its clock was behind begins with an incarnation that it had long ago. Its commands count as
+   repeats until it sees, in what it applies, that there was a later one; then it goes on beyond that, over restarts too. */
+static void test_a_namesake_of_the_past_is_outgrown(void **state)
+{
+    (void)state;
+    struct harness *harness = new_harness(3);
+    for (member_id id = 1; id <= 3; id++) harness->members[id].incarnation = 5000;
+    member_id leader = harness_elect(harness), follower = harness_follower(harness);
+    uint64_t put = harness_put(harness, follower, 3);
+    harness_run(harness, 30 * MS);
+    assert_done(harness, put, ERR_OK);
+    harness_crash(harness, follower, true);
+    harness->members[follower].incarnation = 7;
+    harness_start(harness, follower);
+    uint64_t lost = harness_put(harness, follower, 3);
+    harness_run(harness, 3000 * MS);
+    assert_true(done(harness, lost) && harness_request(harness, lost)->error != ERR_OK);
+    assert_true(harness->members[follower].incarnation > 5001);
+    for (unsigned i = 0; i < 3; i++) {
+        put = harness_put(harness, follower, 3);
+        harness_run(harness, 30 * MS);
+        assert_done(harness, put, ERR_OK);
+        harness_crash(harness, follower, true);
+        harness_start(harness, follower);
+        harness_run(harness, 30 * MS);
+    }
+    assert_int_equal(harness_leader(harness), leader);
+    end(harness);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -876,6 +906,7 @@ int main(void)
         cmocka_unit_test(test_stuck_behind_a_window_of_others),
         cmocka_unit_test(test_leader_dies_in_the_middle),
         cmocka_unit_test(test_restart_begins_a_new_incarnation),
+        cmocka_unit_test(test_a_namesake_of_the_past_is_outgrown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

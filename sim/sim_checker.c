@@ -150,7 +150,7 @@ static void check_entry(struct sim_checker *checker, unsigned node, raft_index i
 
 /* Takes what is new of the node's log. It goes from the end backwards until it meets what was there at the last look: equal
    chain values have equal beginnings. */
-static void look_at_log(struct sim_checker *checker, unsigned node, const struct raft_status *raft)
+static void look_at_log(struct sim_checker *checker, unsigned node, const struct raft_status *raft, bool new_life)
 {
     struct sim_checked_node *checked = &checker->nodes[node];
     checked->chains = reach(checked->chains, &checked->chain_capacity, raft->last_index, sizeof *checked->chains);
@@ -165,6 +165,8 @@ static void look_at_log(struct sim_checker *checker, unsigned node, const struct
         /* An uncertain member that lost its entries, and perhaps its term, may take a deposed leader's for a while. */
         bool excused =
             raft->uncertain && checked->damaged && checked->first_damaged != 0 && index >= checked->first_damaged;
+        /* What a life only had in memory is gone with it, and an older entry may be on the disk in its place. */
+        excused |= new_life && index > checked->proven_last;
         if (committed != 0 && before == committed && chain != committed && index <= checker->commit && !excused) {
             sim_checker_violated(checker, "node-%u replaced entry %llu, which was committed", node + 1, number(index));
         }
@@ -212,7 +214,7 @@ static void check_quorum(struct sim_checker *checker, unsigned by)
         struct replica_status status;
         /* The time of its last look may be long ago. */
         if (node != by && checked->running && checker->view.status(checker->user, node, &status)) {
-            look_at_log(checker, node, &status.raft);
+            look_at_log(checker, node, &status.raft, checker->nodes[node].new_life);
         }
         bool has = checked->proven_last >= checker->commit && chain_of(checked, checker->commit) == chain;
         durable += has;
@@ -395,8 +397,9 @@ void sim_checker_look(struct sim_checker *checker, unsigned node)
     } else if (checked->known) {
         check_monotone(checker, node, &checked->last, raft);
     }
+    bool new_life = checked->new_life;
     checked->new_life = false;
-    look_at_log(checker, node, raft);
+    look_at_log(checker, node, raft, new_life);
     if (more_durable) check_disk(checker, node, raft);
     check_leader(checker, node, &status);
     check_hash(checker, node, &status);

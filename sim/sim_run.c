@@ -10,6 +10,7 @@
 #define LEADER_WITHIN_S 60
 #define QUIET_WITHIN_S 30
 #define READ_WITHIN_S 300
+#define WRITE_WITHIN_S 60
 #define AGREE_WITHIN_S 60
 #define RUINED_FOR_S 30
 /* How often the end of a part is looked for. */
@@ -112,6 +113,11 @@ static bool never(struct run *run)
 {
     (void)run;
     return false;
+}
+
+static bool has_written_through(struct run *run)
+{
+    return sim_workload_has_written_through(&run->workload);
 }
 
 static bool has_read_all(struct run *run)
@@ -324,10 +330,24 @@ static void run_parts(struct run *run, const struct sim_run_options *options, st
         describe(run, report);
         return;
     }
+    sim_workload_quiet(&run->workload);
+    uint32_t nodes = 0;
+    for (unsigned i = 0; i < run->cluster.node_count; i++) {
+        if (!run->cluster.nodes[i].stay_down) nodes |= 1u << i;
+    }
+    sim_workload_write_through(&run->workload, nodes);
+    bool written = run_until(run, WRITE_WITHIN_S * TIME_NS_PER_S, has_written_through);
+    if (violated(run, report)) return;
+    if (!written) {
+        stuck(report, "nodes that take no write %d s after the last read (one bit each): 0x%x", WRITE_WITHIN_S,
+              run->workload.write_through & ~run->workload.written_through);
+        describe(run, report);
+        return;
+    }
     bool agreed = run_until(run, AGREE_WITHIN_S * TIME_NS_PER_S, agrees);
     if (violated(run, report)) return;
     if (!agreed) {
-        stuck(report, "the nodes have not applied the same %d s after the last read", AGREE_WITHIN_S);
+        stuck(report, "the nodes have not applied the same %d s after the last write", AGREE_WITHIN_S);
         describe(run, report);
         return;
     }

@@ -203,6 +203,9 @@ static void answered(void *user, const struct client_response *response)
         if (outcome == SIM_DONE) workload->read_left--;
         sim_world_schedule(world, &client->next, world->now + (outcome == SIM_DONE ? 0 : READ_AGAIN));
         if (outcome == SIM_DONE) client->key = UINT32_MAX;
+    } else if (workload->phase == SIM_WORKLOAD_WRITING) {
+        if (outcome == SIM_DONE) workload->written_through |= 1u << client->node;
+        if (outcome != SIM_DONE) sim_world_schedule(world, &client->next, world->now + READ_AGAIN);
     }
 }
 
@@ -264,6 +267,10 @@ static void begin(struct sim_client *client)
 {
     struct sim_workload *workload = client->workload;
     const struct sim_workload_options *options = &workload->options;
+    if (workload->phase == SIM_WORKLOAD_WRITING) {
+        send(client, SIM_PUT, choose_key(client));
+        return;
+    }
     if (random_chance(&client->random, MOVE_PER_MILLE)) move(client);
     if (workload->phase == SIM_WORKLOAD_READING) {
         if (client->key == UINT32_MAX) {
@@ -392,4 +399,26 @@ void sim_workload_read_all(struct sim_workload *workload)
 bool sim_workload_has_read_all(const struct sim_workload *workload)
 {
     return workload->phase == SIM_WORKLOAD_READING && workload->read_left == 0;
+}
+
+void sim_workload_write_through(struct sim_workload *workload, uint32_t nodes)
+{
+    CHECK(sim_workload_is_quiet(workload));
+    workload->phase = SIM_WORKLOAD_WRITING;
+    workload->write_through = nodes;
+    workload->written_through = 0;
+    for (unsigned i = 0, node = 0; node < workload->endpoint_count; node++) {
+        if (!(nodes & 1u << node)) continue;
+        CHECK(i < workload->options.client_count);
+        struct sim_client *client = &workload->clients[i++];
+        client->node = node;
+        client_free(client->client);
+        client->client = client_new(client->net, &client->loop.loop, &workload->endpoints[node], 1, 0);
+        sim_world_schedule(workload->world, &client->next, workload->world->now);
+    }
+}
+
+bool sim_workload_has_written_through(const struct sim_workload *workload)
+{
+    return workload->phase == SIM_WORKLOAD_WRITING && workload->written_through == workload->write_through;
 }

@@ -27,7 +27,7 @@ struct sim_workload_options {
     time_ns timeout; /* of an operation */
 };
 
-enum sim_workload_phase { SIM_WORKLOAD_IDLE, SIM_WORKLOAD_RUNNING, SIM_WORKLOAD_READING };
+enum sim_workload_phase { SIM_WORKLOAD_IDLE, SIM_WORKLOAD_RUNNING, SIM_WORKLOAD_READING, SIM_WORKLOAD_WRITING };
 
 struct sim_workload;
 
@@ -43,6 +43,7 @@ struct sim_client {
     bool busy;
     uint32_t operation; /* in the history */
     uint32_t key;
+    unsigned node; /* while writing: through this one */
 };
 
 struct sim_workload {
@@ -56,7 +57,8 @@ struct sim_workload {
     uint64_t operations;
     uint32_t key_count; /* keys that were used: 0 to this */
     uint64_t last_value;
-    uint32_t read_next, read_left; /* in the last phase */
+    uint32_t read_next, read_left;           /* while reading */
+    uint32_t write_through, written_through; /* while writing: nodes, one bit each */
     uint64_t puts_done, gets_done, deletes_done, unknown, nothing_done, cancelled;
     bool violated;
     char text[512];
@@ -76,6 +78,9 @@ bool sim_workload_is_quiet(const struct sim_workload *workload);
 /* Reads every key that was used, again and again until each was answered. */
 void sim_workload_read_all(struct sim_workload *workload);
 bool sim_workload_has_read_all(const struct sim_workload *workload);
+/* Writes through each of these nodes (one bit each), again and again until each acknowledged a write. */
+void sim_workload_write_through(struct sim_workload *workload, uint32_t nodes);
+bool sim_workload_has_written_through(const struct sim_workload *workload);
 
 /* The number of a key, or of a value, that the clients wrote; false: they wrote no such. */
 bool sim_workload_read_key(struct bytes key, uint32_t *number);

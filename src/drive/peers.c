@@ -4,8 +4,14 @@
 #include "base/mem.h"
 #include "base/random.h"
 
+#include <stdio.h>
+
 /* A stranger may make us keep this much, and no more. */
 #define GREETING_BYTES_MAX (PEER_FRAME_HEADER_BYTES + PEER_PROTOBUF_BYTES_MAX)
+
+#define STRANGER_ADDRESS_BYTES 64u
+/* A member that doesn't dial us is missed after so many times rpc_timeout. */
+#define MISSED_AFTER 2
 
 struct peer;
 
@@ -16,11 +22,11 @@ struct connection {
     struct net_stream *stream;
     struct peer *peer; /* known from the start when outgoing, else after the greeting */
     bool outgoing;
-    bool open;      /* outgoing: connected */
-    bool greeted;   /* the other end's greeting was accepted */
-    bool goodbye;   /* the other end closes on purpose */
-    bool dead;      /* the stream is gone; freed at the end of the callback that found out */
-    bool logged_in; /* `connected` was reported */
+    bool open;                            /* outgoing: connected */
+    bool greeted;                         /* the other end's greeting was accepted, and `connected` reported */
+    bool goodbye;                         /* the other end closes on purpose */
+    bool dead;                            /* the stream is gone; freed at the end of the callback that found out */
+    char address[STRANGER_ADDRESS_BYTES]; /* incoming: where from */
     time_ns since;
     time_ns last_received;
     time_ns last_sent;
@@ -35,11 +41,13 @@ struct peer {
     struct peer_greeting greeting; /* the newest accepted */
     uint32_t failures;             /* since it was reachable last */
     time_ns retry_at;              /* outgoing: TIME_NS_NEVER while there is a connection */
-    time_ns heartbeat_sent;        /* 0: answered */
+    time_ns missed_at; /* incoming: when its absence is worth a warning; TIME_NS_NEVER: it is there, or was warned of */
+    time_ns heartbeat_sent; /* 0: answered */
     time_ns round_trip;
     struct api_histogram round_trips;
     enum error refused; /* the last refusal that was logged */
     bool unreachable_logged;
+    bool double_logged;
 };
 
 struct peers {
@@ -88,8 +96,8 @@ struct peers *peers_new(const struct drive_config *config, const struct drive_po
     for (uint32_t i = 0; i < config->member_count; i++) {
         member_id id = member_id_of(config->members[i].node_id);
         if (id == peers->self) continue;
-        peers->peers[peers->count++] =
-            (struct peer){.member = &config->members[i], .id = id, .retry_at = TIME_NS_NEVER};
+        peers->peers[peers->count++] = (struct peer){
+            .member = &config->members[i], .id = id, .retry_at = TIME_NS_NEVER, .missed_at = TIME_NS_NEVER};
     }
     return peers;
 }
@@ -135,9 +143,19 @@ static void release_dead(struct peers *peers)
     }
 }
 
+static bool dials_us(const struct peers *peers, const struct peer *peer)
+{
+    return peer->id < peers->self; /* the smaller id connects */
+}
+
+/* Without a connection: when to try again, or to wonder where it is. */
 static void plan_retry(struct peers *peers, struct peer *peer)
 {
-    if (peers->stopped || peers->self > peer->id) return; /* the smaller id connects */
+    if (peers->stopped) return;
+    if (dials_us(peers, peer)) {
+        peer->missed_at = now_of(peers) + MISSED_AFTER * peers->config->rpc_timeout;
+        return;
+    }
     time_ns backoff = PEERS_BACKOFF_MIN << (peer->failures < 7 ? peer->failures : 7);
     if (backoff > PEERS_BACKOFF_MAX) backoff = PEERS_BACKOFF_MAX;
     time_ns jitter = (time_ns)random_below(&peers->random, (uint64_t)backoff / 2 + 1);
@@ -146,6 +164,7 @@ static void plan_retry(struct peers *peers, struct peer *peer)
 
 static void note_failure(struct peers *peers, struct peer *peer)
 {
+    if (dials_us(peers, peer)) return;
     peer->failures++;
     if (peer->failures >= peers->config->connect_attempts_max && !peer->unreachable_logged) {
         peer->unreachable_logged = true;
@@ -160,28 +179,31 @@ static void end_connection(struct connection *connection, bool crashed)
     struct peers *peers = connection->peers;
     struct peer *peer = connection->peer;
     bool was_in_use = peer != NULL && peer->connection == connection;
-    bool was_logged_in = connection->logged_in;
+    bool was_greeted = connection->greeted;
     if (connection->stream != NULL) net_abort(peers->ports->net, connection->stream);
     bury(connection);
     if (!was_in_use) return;
     peer->connection = NULL;
     peer->heartbeat_sent = 0;
-    if (!was_logged_in) note_failure(peers, peer);
+    if (!was_greeted) note_failure(peers, peer);
     plan_retry(peers, peer);
-    if (was_logged_in) {
+    if (was_greeted) {
         log_info(peers->ports->logger, "lost the connection to a member", "node=%s crashed=%d", peer->member->node_id,
                  crashed && !connection->goodbye);
         peers->handler->lost(peers->user, peer->id, crashed && !connection->goodbye);
     }
 }
 
+/* `what` tells it apart from other refusals for the same reason. */
 static void refuse(struct connection *connection, enum error reason, const char *what)
 {
     struct peers *peers = connection->peers;
-    enum error *logged = connection->peer != NULL ? &connection->peer->refused : &peers->stranger_refused;
+    const struct peer *peer = connection->peer;
+    enum error *logged = peer != NULL ? &connection->peer->refused : &peers->stranger_refused;
     if (*logged != reason) {
-        log_warn(peers->ports->logger, "refused a peer", "node=%s code=%s what=\"%s\"",
-                 connection->peer != NULL ? connection->peer->member->node_id : "unknown", error_code(reason), what);
+        log_warn(peers->ports->logger, "refused a peer", "node=%s address=%s code=%s what=\"%s\"",
+                 peer != NULL ? peer->member->node_id : "unknown",
+                 connection->outgoing ? peer->member->rpc_host : connection->address, error_code(reason), what);
     }
     *logged = reason;
     end_connection(connection, false);
@@ -247,6 +269,33 @@ static bool same_greeting(const struct peer_greeting *a, const struct peer_greet
            a->founding_nonce == b->founding_nonce && a->membership_hash == b->membership_hash;
 }
 
+/*
+ * Whether another process than the one that we are connected to claims to be this member. A member that starts again comes
+ * with the nonce that it had; one that was wiped comes with another, but then its old connection ends, or is silent soon.
+ * Of two, that one stays that knows a cluster, or came first.
+ */
+static bool is_second_process(const struct connection *connection, const struct peer *peer,
+                              const struct peer_greeting *greeting)
+{
+    const struct connection *current = peer->connection;
+    if (current == NULL || current == connection || current->dead || !current->greeted) return false;
+    if (greeting->founding_nonce == peer->greeting.founding_nonce) return false;
+    return greeting->cluster_id == 0 || peer->greeting.cluster_id != 0;
+}
+
+static void refuse_double(struct connection *connection, struct peer *peer)
+{
+    struct peers *peers = connection->peers;
+    if (!peer->double_logged) {
+        log_warn(peers->ports->logger, "two processes claim to be the same member, refusing the newer one",
+                 "node=%s connected_from=%s refused_from=%s", peer->member->node_id,
+                 peer->connection->outgoing ? peer->member->rpc_host : peer->connection->address,
+                 connection->outgoing ? peer->member->rpc_host : connection->address);
+    }
+    peer->double_logged = true;
+    end_connection(connection, false);
+}
+
 /* Makes this the member's connection. */
 static bool adopt(struct connection *connection, struct peer *peer)
 {
@@ -258,6 +307,7 @@ static bool adopt(struct connection *connection, struct peer *peer)
     }
     peer->connection = connection;
     peer->retry_at = TIME_NS_NEVER;
+    peer->missed_at = TIME_NS_NEVER;
     return !connection->dead;
 }
 
@@ -285,6 +335,10 @@ static void on_greeting(struct connection *connection, const struct peer_frame *
         return;
     }
     if (connection->greeted && same_greeting(&greeting, &peer->greeting)) return; /* it keeps the connection alive */
+    if (is_second_process(connection, peer, &greeting)) {
+        refuse_double(connection, peer);
+        return;
+    }
     enum error reason = ERR_OK;
     if (!peers->handler->greeted(peers->user, &greeting, &reason)) {
         refuse(connection, reason, greeting.node_id);
@@ -299,7 +353,6 @@ static void on_greeting(struct connection *connection, const struct peer_frame *
     }
     peer->unreachable_logged = false;
     connection->greeted = true;
-    connection->logged_in = true;
     peers->handler->connected(peers->user, &greeting);
 }
 
@@ -396,13 +449,13 @@ static const struct net_stream_handler stream_handler = {
 static void on_accepted(void *user, struct net_stream *stream, const char *address)
 {
     struct peers *peers = user;
-    (void)address;
     if (peers->stranger_count >= PEERS_STRANGERS_MAX) {
         net_abort(peers->ports->net, stream);
         return;
     }
     struct connection *connection = add_connection(peers, stream, NULL);
     connection->open = true;
+    snprintf(connection->address, sizeof connection->address, "%s", address);
     net_attach(peers->ports->net, stream, &stream_handler, connection);
     send_greeting(connection);
 }
@@ -427,7 +480,12 @@ enum error peers_start(struct peers *peers, const struct peer_greeting *greeting
                                   &listener_handler, peers, &peers->listener);
     if (error != ERR_OK) return error;
     for (uint32_t i = 0; i < peers->count; i++) {
-        if (peers->self < peers->peers[i].id) dial(peers, &peers->peers[i]);
+        struct peer *peer = &peers->peers[i];
+        if (dials_us(peers, peer)) {
+            plan_retry(peers, peer);
+        } else {
+            dial(peers, peer);
+        }
     }
     return ERR_OK;
 }
@@ -502,6 +560,15 @@ static time_ns patience_end(const struct connection *connection)
     return (connection->greeted ? connection->last_received : connection->since) + silence_max(connection->peers);
 }
 
+/* The member that dials says why a connection fails; this one knows only that there is none. */
+static void warn_missed(struct peers *peers, struct peer *peer)
+{
+    peer->missed_at = TIME_NS_NEVER;
+    peer->unreachable_logged = true;
+    log_warn(peers->ports->logger, "a member is away", "node=%s address=%s:%u", peer->member->node_id,
+             peer->member->rpc_host, peer->member->rpc_port);
+}
+
 void peers_tick(struct peers *peers, time_ns now)
 {
     if (peers->stopped) return;
@@ -516,6 +583,7 @@ void peers_tick(struct peers *peers, time_ns now)
     for (uint32_t i = 0; i < peers->count; i++) {
         struct peer *peer = &peers->peers[i];
         if (peer->connection == NULL && now >= peer->retry_at) dial(peers, peer);
+        if (now >= peer->missed_at) warn_missed(peers, peer);
     }
 }
 
@@ -531,8 +599,9 @@ time_ns peers_deadline(const struct peers *peers)
         if (ping < deadline) deadline = ping;
     }
     for (uint32_t i = 0; i < peers->count; i++) {
-        if (peers->peers[i].connection == NULL && peers->peers[i].retry_at < deadline)
-            deadline = peers->peers[i].retry_at;
+        const struct peer *peer = &peers->peers[i];
+        if (peer->connection == NULL && peer->retry_at < deadline) deadline = peer->retry_at;
+        if (peer->missed_at < deadline) deadline = peer->missed_at;
     }
     return deadline;
 }

@@ -3,7 +3,8 @@
  *
  * Between two members there is one connection, which the one with the smaller member id makes; frames are those of
  * replica/peer_codec.h. Both ends greet first. A greeting that doesn't fit (other cluster, protocol, stranger, older
- * incarnation) ends the connection, is logged once, and harms nothing; so does a malformed frame.
+ * incarnation) ends the connection, is logged once, and harms nothing; so does a malformed frame. Of two processes that claim to
+ * be one member, the one that came first stays, unless only the other knows a cluster.
  *
  * Messages gather in the connection's buffer until peers_flush, one write for a turn. Nothing is kept for a member without a
  * connection: consensus repeats what matters. A connection on which nothing arrives for rpc_timeout is reset, and one that

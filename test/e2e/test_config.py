@@ -697,6 +697,27 @@ class WrongPeersTest(e2e.TestCase):
                 pass
         self.assert_memory(self.target.resident_bytes() - before, 16 * 1024 * 1024)
 
+    def test_two_processes_of_one_name(self):
+        """The same flags on another directory, as when a launch line is copied: the member that was there first stays."""
+        doubles = []
+        for node in self.members.nodes:
+            api, rpc = e2e.free_ports(2)
+            flags = [*node.flags, f"--api-port={api}", f"--rpc-port={rpc}"]
+            double = e2e.Node(node.name, self.directory(), ("127.0.0.1", api), ("127.0.0.1", rpc), flags)
+            double.start()
+            self.addCleanup(double.end)
+            doubles.append(double)
+        before = [node.log().count("\n") for node in self.members.nodes]
+        for i in range(30):
+            self.assertEqual(self.members.nodes[i % 3].request("POST", "/v1/data", {"k": "d", "v": str(i)}).status, 200)
+            time.sleep(0.1)
+        logs = "".join(node.log() for node in self.members.nodes)
+        self.assertIn("two processes claim to be the same member", logs)
+        for node, lines in zip(self.members.nodes, before):
+            self.assertLess(node.log().count("\n") - lines, 20, node.tail())
+        for double in doubles:
+            double.end()
+
     def test_a_member_of_another_cluster_in_a_members_place(self):
         """The data of a member of the same name, but of another cluster, on this one's network."""
         foreign = self.cluster(3, self.SETTINGS).start()

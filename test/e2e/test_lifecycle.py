@@ -306,6 +306,20 @@ class RestartTest(e2e.TestCase):
 class MembershipTest(e2e.TestCase):
     """The file seeds the cluster at its first start. Afterwards other members in it are reported, and not obeyed."""
 
+    def test_an_absent_member_is_missed_by_all(self):
+        cluster = self.cluster(settings={"rpc-timeout": 300}).start()
+        cluster.wait_until_writable()
+        for away in cluster.nodes:
+            away.kill()
+            there = [node for node in cluster.nodes if node is not away]
+            pattern = re.compile(rf"WARN (a member can't be reached|a member is away) node={away.name} ")
+            e2e.wait_until(lambda: all(pattern.search(node.log()) for node in there), "both warn")
+            away.start()
+            cluster.wait_until_writable()
+            e2e.wait_until(
+                lambda: all(f"a member can be reached again node={away.name}" in node.log() for node in there), "and say when it is back"
+            )
+
     def write(self, cluster, node, members):
         path = node.directory / "cluster.json"
         path.write_text(json.dumps(members))

@@ -503,7 +503,7 @@ static void resolve_paths(struct config *config)
 }
 
 /* Each file and directory of ours needs a place of its own. */
-static void validate_places(const struct config *config, struct buffer *problems)
+static void validate_places(struct config *config, struct buffer *problems)
 {
     char *snapshot_metadata = join_path(config->snapshot_directory, "metadata");
     const struct {
@@ -522,6 +522,7 @@ static void validate_places(const struct config *config, struct buffer *problems
             char what[160];
             snprintf(what, sizeof what, "is in the place of what %s puts there", config_field(places[i].id));
             config_problem(config, problems, places[j].id, what, "give each its own path");
+            config->values[places[j].id].valid = false;
         }
     }
     mem_free(snapshot_metadata);
@@ -624,6 +625,7 @@ static const char *remedy_for(int failure)
 static void check_directory(const struct config *config, enum setting_id id, const char *directory,
                             struct made_directory **made, struct buffer *problems)
 {
+    if (!config->values[id].valid) return; /* it has its line already, and what is here would only follow from that */
     int failure = make_directories(directory, made);
     if (failure == 0 && access(directory, R_OK | W_OK | X_OK) != 0) failure = errno;
     if (failure == 0) return;
@@ -635,6 +637,7 @@ static void check_directory(const struct config *config, enum setting_id id, con
 static void check_file(const struct config *config, enum setting_id id, const char *file, struct made_directory **made,
                        struct buffer *problems)
 {
+    if (!config->values[id].valid) return;
     char *directory = directory_of(file);
     check_directory(config, id, directory, made, problems);
     mem_free(directory);

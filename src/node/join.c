@@ -92,6 +92,13 @@ const struct join_member *join_find(const struct join_cluster *cluster, const ch
     return NULL;
 }
 
+static void unreadable(const char *path, int failure, struct buffer *problems)
+{
+    buffer_append_format(problems,
+                         "cluster_config_path: can't be read (\"%s\": %s); give what the cluster mode needs\n", path,
+                         strerror(failure));
+}
+
 bool join_read_file(const char *path, struct buffer *out, struct buffer *problems)
 {
     char chunk[4096];
@@ -104,9 +111,7 @@ bool join_read_file(const char *path, struct buffer *out, struct buffer *problem
     int failure = errno;
     if (stream != NULL) fclose(stream);
     if (failed) {
-        buffer_append_format(problems,
-                             "cluster_config_path: can't be read (\"%s\": %s); give what the cluster mode needs\n",
-                             path, strerror(failure));
+        unreadable(path, failure, problems);
     } else if (out->size > FILE_BYTES_MAX) {
         failed = true;
         buffer_append_format(
@@ -170,12 +175,24 @@ static void choose_listen_host(const struct config *config, const struct join_me
     }
 }
 
-/* What the mode gives; false when it gives nothing, which `problems` explains, here or by the setting's own line. */
+/* All that can be said of the path while nobody knows what it should lead to. */
+static void check_readable(const char *path, struct buffer *problems)
+{
+    if (access(path, R_OK) != 0) unreadable(path, errno, problems);
+}
+
+/*
+ * What the mode gives; false when it doesn't give all, which `problems` explains, here or by the setting's own line. Members
+ * whose names are known are there nevertheless.
+ */
 static bool read_members(const struct config *config, struct join_cluster *out, struct buffer *problems)
 {
     const char *path = config_text(config, SETTING_CLUSTER_CONFIG_PATH);
     if (path == NULL || !config->values[SETTING_CLUSTER_CONFIG_PATH].valid) return false;
-    if (!config->values[SETTING_CLUSTER_MODE].valid) return false;
+    if (!config->values[SETTING_CLUSTER_MODE].valid) {
+        check_readable(path, problems);
+        return false;
+    }
     if (config_number(config, SETTING_CLUSTER_MODE) != CLUSTER_MODE_K8S) return join_static_read(path, out, problems);
     return join_k8s_read(path, (uint16_t)config_number(config, SETTING_RPC_PORT),
                          (uint16_t)config_number(config, SETTING_API_PORT), out, problems);
@@ -184,11 +201,15 @@ static bool read_members(const struct config *config, struct join_cluster *out, 
 static void self_is_missing(const struct config *config, const struct join_cluster *cluster, struct buffer *problems)
 {
     struct buffer remedy = {0};
-    buffer_append_string(&remedy, "give one of ");
+    const char *before = "give one of ";
     for (uint32_t i = 0; i < cluster->member_count; i++) {
-        buffer_append_format(&remedy, "%s%s", i > 0 ? ", " : "", cluster->members[i].node_id);
+        const char *name = cluster->members[i].node_id;
+        if (name[0] == '\0') continue; /* has a line of its own */
+        buffer_append_format(&remedy, "%s%s", before, name);
+        before = ", ";
     }
-    buffer_append_format(&remedy, ", or add it to %s", config_text(config, SETTING_CLUSTER_CONFIG_PATH));
+    buffer_append_format(&remedy, "%sadd it to %s", remedy.size > 0 ? ", or " : "",
+                         config_text(config, SETTING_CLUSTER_CONFIG_PATH));
     buffer_append_byte(&remedy, '\0');
     config_problem(config, problems, SETTING_NODE_ID, "is not in the cluster configuration", (const char *)remedy.data);
     buffer_free(&remedy);
@@ -208,13 +229,13 @@ bool join_resolve(struct config *config, struct join_cluster *out, char *listen_
     const struct join_member *self = NULL;
     *out = (struct join_cluster){0};
     listen_host[0] = '\0';
-    bool known = alone || read_members(config, out, problems);
-    if (known && config->values[SETTING_NODE_ID].valid) {
+    bool good = alone || read_members(config, out, problems);
+    if ((good || out->member_count > 0) && config->values[SETTING_NODE_ID].valid) {
         if (alone) join_alone(config, out);
         self = join_find(out, config_text(config, SETTING_NODE_ID));
         if (self == NULL) self_is_missing(config, out, problems);
     }
-    if (self != NULL) {
+    if (good && self != NULL) {
         take_port(config, SETTING_RPC_PORT, self->rpc_port);
         take_port(config, SETTING_API_PORT, self->api_port);
         choose_listen_host(config, self, listen_host);

@@ -19,6 +19,7 @@ static const char *const label_names[LABEL_COUNT] = {
 struct labels {
     char values[LABEL_COUNT][LABEL_BYTES_MAX + 1];
     bool found[LABEL_COUNT];
+    bool readable[LABEL_COUNT]; /* found, and well-formed */
 };
 
 static void problem(struct buffer *problems, const char *where, const char *what, const char *value, const char *remedy)
@@ -47,7 +48,8 @@ static void read_line(struct bytes line, struct labels *labels, struct buffer *p
         if (line.size <= size || memcmp(line.data, label_names[i], size) != 0 || line.data[size] != '=') continue;
         if (labels->found[i]) problem(problems, "labels", "this label comes twice", label_names[i], "remove one");
         labels->found[i] = true;
-        if (!unquote(bytes_of(line.data + size + 1, line.size - size - 1), labels->values[i])) {
+        labels->readable[i] = unquote(bytes_of(line.data + size + 1, line.size - size - 1), labels->values[i]);
+        if (!labels->readable[i]) {
             problem(problems, "labels", "this label's value is malformed", label_names[i],
                     "write key=\"value\", as the downward API does");
         }
@@ -110,23 +112,24 @@ bool join_k8s_parse(struct bytes labels_text, struct bytes name_space, uint16_t 
     struct labels labels = {0};
     size_t problems_before = problems->size;
     *out = (struct join_cluster){0};
-    read_labels(labels_text, &labels, problems);
-    check_namespace(name_space, problems);
+    if (labels_text.data != NULL) read_labels(labels_text, &labels, problems);
+    if (name_space.data != NULL) check_namespace(name_space, problems);
 
     const char *id = labels.values[LABEL_ID];
     const char *service = labels.values[LABEL_SERVICE];
     uint32_t size = 0;
-    if (labels.found[LABEL_SIZE]) size = read_size(labels.values[LABEL_SIZE], problems);
-    if (labels.found[LABEL_ID] && (!is_dns_name(id) || strlen(id) + 2 > NODE_ID_BYTES_MAX)) {
+    if (labels.readable[LABEL_SIZE]) size = read_size(labels.values[LABEL_SIZE], problems);
+    bool named = is_dns_name(id) && strlen(id) + 2 <= NODE_ID_BYTES_MAX;
+    if (labels.readable[LABEL_ID] && !named) {
         problem(problems, "labels", "raft-cluster/id can't be part of a host name", id,
                 "give the StatefulSet's name: lower-case letters, digits and '-', at most 61");
     }
-    if (labels.found[LABEL_SERVICE] && !is_dns_name(service)) {
+    if (labels.readable[LABEL_SERVICE] && !is_dns_name(service)) {
         problem(problems, "labels", "raft-cluster/svcName can't be part of a host name", service,
                 "give the headless service's name");
     }
-    if (problems->size != problems_before) return false;
-
+    /* The names are known also when something else is wrong. */
+    if (!named) size = 0;
     out->member_count = size;
     for (uint32_t i = 0; i < size; i++) {
         struct join_member *member = &out->members[i];
@@ -136,7 +139,13 @@ bool join_k8s_parse(struct bytes labels_text, struct bytes name_space, uint16_t 
         member->rpc_port = rpc_port;
         member->api_port = api_port;
     }
-    return true;
+    return problems->size == problems_before;
+}
+
+/* What was read, of which no byte may be there. */
+static struct bytes text_of(const struct buffer *read)
+{
+    return read->size > 0 ? buffer_bytes(read) : bytes_of_string("");
 }
 
 static char *path_in(const char *path, const char *name)
@@ -162,10 +171,12 @@ bool join_k8s_read(const char *path, uint16_t rpc_port, uint16_t api_port, struc
     struct buffer name_space = {0};
     char *labels_path = path_in(path, "labels");
     char *name_space_path = path_in(path, "k8s-ns");
+    struct bytes nothing = bytes_of(NULL, 0);
     bool labels_read = join_read_file(labels_path, &labels, problems);
     bool name_space_read = join_read_file(name_space_path, &name_space, problems);
-    bool good = labels_read && name_space_read &&
-                join_k8s_parse(buffer_bytes(&labels), buffer_bytes(&name_space), rpc_port, api_port, out, problems);
+    bool good = join_k8s_parse(labels_read ? text_of(&labels) : nothing,
+                               name_space_read ? text_of(&name_space) : nothing, rpc_port, api_port, out, problems);
+    good = good && labels_read && name_space_read;
     buffer_free(&labels);
     buffer_free(&name_space);
     mem_free(labels_path);

@@ -15,7 +15,10 @@
 
 #include "node/join.h"
 
-/* `labels` and `name_space` are the contents of the two files. Problems as join_static_parse. */
+/*
+ * `labels` and `name_space` are the contents of the two files; NULL data: one that couldn't be read, about which nothing is
+ * said here. Problems as join_static_parse.
+ */
 bool join_k8s_parse(struct bytes labels, struct bytes name_space, uint16_t rpc_port, uint16_t api_port,
                     struct join_cluster *out, struct buffer *problems);
 

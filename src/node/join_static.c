@@ -19,9 +19,27 @@ static void problem(struct reading *reading, const char *what, const char *remed
 static void member_problem(struct reading *reading, size_t number, const char *what, const char *value,
                            const char *remedy)
 {
-    buffer_append_format(reading->problems, "cluster_config_path: member %zu: %s (%s%.100s%s, in %s); %s\n", number,
-                         what, value != NULL ? "\"" : "", value != NULL ? value : "not set", value != NULL ? "\"" : "",
-                         reading->name, remedy);
+    buffer_append_format(reading->problems, "cluster_config_path: member %zu: %s (\"%.100s\", in %s); %s\n", number,
+                         what, value, reading->name, remedy);
+}
+
+/* `value`: what stands there, of the wrong type; NULL for nothing. */
+static void type_problem(struct reading *reading, size_t number, const char *what, const json_t *value,
+                         const char *remedy)
+{
+    char *shown = value != NULL ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    buffer_append_format(reading->problems, "cluster_config_path: member %zu: %s (%.100s, in %s); %s\n", number, what,
+                         shown != NULL ? shown : "not set", reading->name, remedy);
+    free(shown);
+}
+
+static void address_problem(struct reading *reading, size_t number, const char *what, const char *host, uint16_t port,
+                            const char *remedy)
+{
+    char address[ADDRESS_BYTES_MAX + sizeof "[]:65535"];
+    bool v6 = strchr(host, ':') != NULL;
+    snprintf(address, sizeof address, "%s%s%s:%u", v6 ? "[" : "", host, v6 ? "]" : "", port);
+    member_problem(reading, number, what, address, remedy);
 }
 
 static const char *read_text(struct reading *reading, size_t number, const json_t *row, const char *field)
@@ -30,7 +48,7 @@ static const char *read_text(struct reading *reading, size_t number, const json_
     if (json_is_string(value)) return json_string_value(value);
     char what[64];
     snprintf(what, sizeof what, value == NULL ? "%s is missing" : "%s is no text", field);
-    member_problem(reading, number, what, NULL, "write it as a text in quotes");
+    type_problem(reading, number, what, value, "write it as a text in quotes");
     return NULL;
 }
 
@@ -48,7 +66,7 @@ static void read_address(struct reading *reading, size_t number, const json_t *r
 static void read_member(struct reading *reading, size_t number, const json_t *row, struct join_member *member)
 {
     if (!json_is_object(row)) {
-        member_problem(reading, number, "is no object", NULL, "write {\"node_id\": …, \"rpc_url\": …, \"api_url\": …}");
+        type_problem(reading, number, "is no object", row, "write {\"node_id\": …, \"rpc_url\": …, \"api_url\": …}");
         return;
     }
     const char *node_id = read_text(reading, number, row, "node_id");
@@ -90,19 +108,19 @@ static void compare_members(struct reading *reading, size_t i, size_t j)
     }
     if (same_address(a->rpc_host, a->rpc_port, b->rpc_host, b->rpc_port)) {
         snprintf(what, sizeof what, "rpc_url is that of member %zu too", i + 1);
-        member_problem(reading, j + 1, what, b->rpc_host, "give each member its own address");
+        address_problem(reading, j + 1, what, b->rpc_host, b->rpc_port, "give each member its own address");
     }
     if (same_address(a->api_host, a->api_port, b->api_host, b->api_port)) {
         snprintf(what, sizeof what, "api_url is that of member %zu too", i + 1);
-        member_problem(reading, j + 1, what, b->api_host, "give each member its own address");
+        address_problem(reading, j + 1, what, b->api_host, b->api_port, "give each member its own address");
     }
     if (same_address(a->rpc_host, a->rpc_port, b->api_host, b->api_port)) {
         snprintf(what, sizeof what, "api_url is the rpc_url of member %zu", i + 1);
-        member_problem(reading, j + 1, what, b->api_host, "give each its own address");
+        address_problem(reading, j + 1, what, b->api_host, b->api_port, "give each its own address");
     }
     if (same_address(a->api_host, a->api_port, b->rpc_host, b->rpc_port)) {
         snprintf(what, sizeof what, "rpc_url is the api_url of member %zu", i + 1);
-        member_problem(reading, j + 1, what, b->rpc_host, "give each its own address");
+        address_problem(reading, j + 1, what, b->rpc_host, b->rpc_port, "give each its own address");
     }
 }
 
@@ -128,7 +146,8 @@ static void read_members(struct reading *reading, const json_t *root)
         struct join_member *member = &reading->cluster->members[i];
         read_member(reading, i + 1, json_array_get(root, i), member);
         if (same_address(member->rpc_host, member->rpc_port, member->api_host, member->api_port)) {
-            member_problem(reading, i + 1, "api_url is its rpc_url too", member->api_host, "give each its own address");
+            address_problem(reading, i + 1, "api_url is its rpc_url too", member->api_host, member->api_port,
+                            "give each its own address");
         }
         for (size_t j = 0; j < i; j++) compare_members(reading, j, i);
     }

@@ -10,8 +10,8 @@
 
 #include "node/join.h"
 
-/* Problems: one line each, "cluster_config_path: …", all that there are. False when there is one. `name` is the file's, for the
-   lines. The text needn't be valid in any way. */
+/* Problems: one line each, "cluster_config_path: …", all that there are. False when there is one; *out then has
+   what could be read, with empty texts for what couldn't. `name` is the file's, for the lines. The text needn't be valid in any way. */
 bool join_static_parse(struct bytes text, const char *name, struct join_cluster *out, struct buffer *problems);
 
 /* Reads the file at `path` and parses it. */

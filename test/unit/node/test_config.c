@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "node/config.h"
 #include "node/join.h"
+#include "node/own_directory.h"
 #include "node/settings.h"
 
 #define ARGUMENTS_MAX 16
@@ -37,35 +38,6 @@ static struct words *split(struct words *words, const char *text)
         words->at[words->count++] = word;
     }
     return words;
-}
-
-/* A directory of the test's own, the working directory while it runs. */
-static char directory[512];
-
-static int enter_directory(void **state)
-{
-    (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(directory, sizeof directory, "%s/coracle-config-XXXXXX", base != NULL ? base : P_tmpdir);
-    assert_non_null(mkdtemp(directory));
-    return chdir(directory);
-}
-
-static int leave_directory(void **state)
-{
-    (void)state;
-    char command[600];
-    assert_int_equal(chdir("/"), 0);
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    return system(command);
-}
-
-static void write_file(const char *name, const char *text)
-{
-    FILE *stream = fopen(name, "w");
-    assert_non_null(stream);
-    fputs(text, stream);
-    fclose(stream);
 }
 
 /* Loads; the problems as a string, owned by the caller. */
@@ -138,8 +110,9 @@ static void the_specified_launch_line_is_understood(void **state)
 static void flag_beats_environment_beats_file_beats_default(void **state)
 {
     (void)state;
-    write_file("c.json", "{\"node_id\": \"from-file\", \"api_port\": 1001, \"rpc_port\": 1002,"
-                         " \"rpc_timeout_in_millis\": 1003, \"force_start\": true, \"max_request_bytes\": \"64KiB\"}");
+    own_directory_write("c.json",
+                        "{\"node_id\": \"from-file\", \"api_port\": 1001, \"rpc_port\": 1002,"
+                        " \"rpc_timeout_in_millis\": 1003, \"force_start\": true, \"max_request_bytes\": \"64KiB\"}");
     struct config config;
     load_good(&config, "--config-file=c.json\n--api-port=3001", "CORACLE_API_PORT=2001\nCORACLE_RPC_PORT=2002");
     assert_int_equal(config_number(&config, SETTING_API_PORT), 3001);
@@ -341,7 +314,7 @@ static void bad_input_is_named_by_field(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(bad_cases); i++) {
         const struct bad_case *bad = &bad_cases[i];
-        if (bad->file != NULL) write_file("c.json", bad->file);
+        if (bad->file != NULL) own_directory_write("c.json", bad->file);
         struct config config;
         char *problems = load(&config, bad->arguments, bad->environment);
         assert_string_equal(problems, bad->problems);
@@ -353,14 +326,14 @@ static void bad_input_is_named_by_field(void **state)
 static void broken_json_is_named_with_its_line(void **state)
 {
     (void)state;
-    write_file("c.json", "{\"api_port\": 1,\n \"rpc_port\": }");
+    own_directory_write("c.json", "{\"api_port\": 1,\n \"rpc_port\": }");
     struct config config;
     char *problems = load(&config, "--id=a\n--config-file=c.json", "");
     assert_non_null(strstr(problems, "config_file: is not valid JSON (\"c.json\", line 2, column "));
     mem_free(problems);
     config_free(&config);
 
-    write_file("c.json", "{\"api_port\": 1, \"api_port\": 2}");
+    own_directory_write("c.json", "{\"api_port\": 1, \"api_port\": 2}");
     problems = load(&config, "--id=a\n--config-file=c.json", "");
     assert_non_null(strstr(problems, "duplicate object key"));
     mem_free(problems);
@@ -370,7 +343,7 @@ static void broken_json_is_named_with_its_line(void **state)
 static void all_problems_come_at_once(void **state)
 {
     (void)state;
-    write_file("c.json", "{\"aip_port\": 1, \"rpc_port\": \"x\"}");
+    own_directory_write("c.json", "{\"aip_port\": 1, \"rpc_port\": \"x\"}");
     struct config config;
     char *problems = load(
         &config, "--config-file=c.json\n--electoin-timeout=5\nstray\n--api-port=0\n--join-mode=k8s\n--heartbeat=900",
@@ -426,7 +399,7 @@ static void a_directory_gets_our_file_inside(void **state)
 {
     (void)state;
     assert_int_equal(mkdir("there", 0700), 0);
-    write_file("file", "x");
+    own_directory_write("file", "x");
     check_path("there", "state", "there/state");
     check_path("there/", "state", "there/state");
     check_path("there//", "state", "there/state");
@@ -453,7 +426,7 @@ static void paths_that_cant_be_used_are_named(void **state)
     (void)state;
     struct config config;
     struct buffer problems = {0};
-    write_file("file", "x");
+    own_directory_write("file", "x");
     assert_int_equal(mkfifo("pipe", 0600), 0);
     load_good(&config,
               "--id=a\n--log-entry-path=file/log\n--snapshot-path=file\n--raft-state-path=pipe\n"
@@ -472,6 +445,21 @@ static void paths_that_cant_be_used_are_named(void **state)
         "choose another path\n");
     assert_int_not_equal(access("fine", F_OK), 0);
     buffer_free(&problems);
+    config_free(&config);
+}
+
+static void a_path_that_is_taken_is_not_blamed_for_what_stands_there(void **state)
+{
+    (void)state;
+    struct config config;
+    struct buffer problems = {0};
+    char *text = load(&config, "--id=a\n--log-entry-path=same\n--log-metadata-path=same", "");
+    assert_string_equal(text,
+                        "write_ahead_log_metadata_path: is in the place of what write_ahead_log_entry_path puts there "
+                        "(\"same\", from --log-metadata-path); give each its own path\n");
+    assert_true(config_check_paths(&config, &problems));
+    assert_int_equal(problems.size, 0);
+    mem_free(text);
     config_free(&config);
 }
 
@@ -564,10 +552,11 @@ int main(void)
         cmocka_unit_test(a_directory_gets_our_file_inside),
         cmocka_unit_test(paths_that_can_be_used_are_left_as_they_were),
         cmocka_unit_test(paths_that_cant_be_used_are_named),
+        cmocka_unit_test(a_path_that_is_taken_is_not_blamed_for_what_stands_there),
         cmocka_unit_test(printing_shows_value_and_origin),
         cmocka_unit_test(help_names_every_flag),
         cmocka_unit_test(asking_for_help_needs_nothing_else),
         cmocka_unit_test(distance_counts_slips),
     };
-    return cmocka_run_group_tests_name("config", tests, enter_directory, leave_directory);
+    return cmocka_run_group_tests_name("config", tests, own_directory_enter, own_directory_leave);
 }

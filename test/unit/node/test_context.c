@@ -17,26 +17,7 @@
 #include <sys/socket.h>
 
 #include "node/context.h"
-
-static char directory[512];
-
-static int enter_directory(void **state)
-{
-    (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(directory, sizeof directory, "%s/coracle-context-XXXXXX", base != NULL ? base : P_tmpdir);
-    assert_non_null(mkdtemp(directory));
-    return chdir(directory);
-}
-
-static int leave_directory(void **state)
-{
-    (void)state;
-    char command[600];
-    assert_int_equal(chdir("/"), 0);
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    return system(command);
-}
+#include "node/own_directory.h"
 
 /* A port that nobody uses at the moment, and the socket that holds it (closed by the caller). */
 static int take_port(uint16_t *port)
@@ -230,5 +211,5 @@ int main(void)
         cmocka_unit_test(a_port_in_use_is_named),
         cmocka_unit_test(data_of_another_node_are_refused),
     };
-    return cmocka_run_group_tests_name("context", tests, enter_directory, leave_directory);
+    return cmocka_run_group_tests_name("context", tests, own_directory_enter, own_directory_leave);
 }

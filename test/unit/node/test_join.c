@@ -17,34 +17,7 @@
 #include "node/join.h"
 #include "node/join_k8s.h"
 #include "node/join_static.h"
-
-static char directory[512];
-
-static int enter_directory(void **state)
-{
-    (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(directory, sizeof directory, "%s/coracle-join-XXXXXX", base != NULL ? base : P_tmpdir);
-    assert_non_null(mkdtemp(directory));
-    return chdir(directory);
-}
-
-static int leave_directory(void **state)
-{
-    (void)state;
-    char command[600];
-    assert_int_equal(chdir("/"), 0);
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    return system(command);
-}
-
-static void write_file(const char *name, const char *text)
-{
-    FILE *stream = fopen(name, "w");
-    assert_non_null(stream);
-    fputs(text, stream);
-    fclose(stream);
-}
+#include "node/own_directory.h"
 
 static const char *text_of(struct buffer *buffer)
 {
@@ -154,10 +127,10 @@ static const struct {
      "cluster_config_path: names no members (in c.json); write one {\"node_id\": …, \"rpc_url\": …, \"api_url\": …} "
      "for each\n"},
     {"[1,1,1,1,1,1,1,1]", "cluster_config_path: names 8 members, more than 7 (in c.json); three or five are usual\n"},
-    {"[5]", "cluster_config_path: member 1: is no object (not set, in c.json); write {\"node_id\": …, \"rpc_url\": …, "
+    {"[5]", "cluster_config_path: member 1: is no object (5, in c.json); write {\"node_id\": …, \"rpc_url\": …, "
             "\"api_url\": …}\n"},
     {"[{\"node_id\":\"a\",\"rpc_url\":7}]",
-     "cluster_config_path: member 1: rpc_url is no text (not set, in c.json); write it as a text in quotes\n"
+     "cluster_config_path: member 1: rpc_url is no text (7, in c.json); write it as a text in quotes\n"
      "cluster_config_path: member 1: api_url is missing (not set, in c.json); write it as a text in quotes\n"},
     {"[" ROW("-a", "h:1", "h:2") "]", "cluster_config_path: member 1: node_id is not a node's name (\"-a\", in "
                                       "c.json); use at most 63 letters, digits, '-', "
@@ -169,17 +142,20 @@ static const struct {
                                           "write it as host:port, without a scheme\n"},
     {"[{\"node_id\":\"a\",\"rpc_url\":\"h:1\",\"api_url\":\"h:2\",\"role\":\"x\"}]",
      "cluster_config_path: member 1: there is no such field (\"role\", in c.json); remove it\n"},
+    {"[" ROW("a", "[::1]:1", "[::1]:1") "]",
+     "cluster_config_path: member 1: api_url is its rpc_url too (\"[::1]:1\", in c.json); give each its own address\n"},
     {"[" ROW("a", "h:1", "h:1") "]",
-     "cluster_config_path: member 1: api_url is its rpc_url too (\"h\", in c.json); give each its own address\n"},
+     "cluster_config_path: member 1: api_url is its rpc_url too (\"h:1\", in c.json); give each its own address\n"},
     /* every duplicate at once */
     {"[" ROW("a", "h:1", "h:2") "," ROW("b", "h:1", "g:2") "," ROW("a", "h:3", "h:2") "," ROW("c", "h:2", "h:9") "]",
-     "cluster_config_path: member 2: rpc_url is that of member 1 too (\"h\", in c.json); give each member its own "
+     "cluster_config_path: member 2: rpc_url is that of member 1 too (\"h:1\", in c.json); give each member its own "
      "address\n"
      "cluster_config_path: member 3: node_id is that of member 1 too (\"a\", in c.json); give each member its own\n"
-     "cluster_config_path: member 3: api_url is that of member 1 too (\"h\", in c.json); give each member its own "
+     "cluster_config_path: member 3: api_url is that of member 1 too (\"h:2\", in c.json); give each member its own "
      "address\n"
-     "cluster_config_path: member 4: rpc_url is the api_url of member 1 (\"h\", in c.json); give each its own address\n"
-     "cluster_config_path: member 4: rpc_url is the api_url of member 3 (\"h\", in c.json); give each its own "
+     "cluster_config_path: member 4: rpc_url is the api_url of member 1 (\"h:2\", in c.json); give each its own "
+     "address\n"
+     "cluster_config_path: member 4: rpc_url is the api_url of member 3 (\"h:2\", in c.json); give each its own "
      "address\n"},
 };
 
@@ -288,7 +264,8 @@ static const struct {
      "cluster_config_path: labels: this label comes twice (\"raft-cluster/id\"); remove one\n"},
     {"raft-cluster/id=x\nraft-cluster/size=\"3\"\nraft-cluster/svcName=\"y\"", "prod",
      "cluster_config_path: labels: this label's value is malformed (\"raft-cluster/id\"); write key=\"value\", as the "
-     "downward API does\n"
+     "downward API does\n"},
+    {"raft-cluster/id=\"\"\nraft-cluster/size=\"3\"\nraft-cluster/svcName=\"y\"", "prod",
      "cluster_config_path: labels: raft-cluster/id can't be part of a host name (\"\"); give the StatefulSet's name: "
      "lower-case letters, digits and '-', at most 61\n"},
 };
@@ -330,8 +307,8 @@ static void the_downward_directory_is_read(void **state)
     /* Kubernetes lays a directory of links to a dated directory. */
     assert_int_equal(mkdir("podinfo", 0700), 0);
     assert_int_equal(mkdir("podinfo/..2026", 0700), 0);
-    write_file("podinfo/..2026/labels", LABELS);
-    write_file("podinfo/..2026/k8s-ns", "prod");
+    own_directory_write("podinfo/..2026/labels", LABELS);
+    own_directory_write("podinfo/..2026/k8s-ns", "prod");
     assert_int_equal(symlink("..2026", "podinfo/..data"), 0);
     assert_int_equal(symlink("..data/labels", "podinfo/labels"), 0);
     assert_int_equal(symlink("..data/k8s-ns", "podinfo/k8s-ns"), 0);
@@ -415,7 +392,7 @@ static void the_listening_address_follows_the_members_entry(void **state)
         char asked[64];
         snprintf(text, sizeof text, "[{\"node_id\":\"n\",\"rpc_url\":\"%s\",\"api_url\":\"%s\"}]", cases[i].rpc,
                  cases[i].api);
-        write_file("c.json", text);
+        own_directory_write("c.json", text);
         snprintf(asked, sizeof asked, "--listen-host=%s", cases[i].asked != NULL ? cases[i].asked : "");
         struct resolved resolved;
         char **arguments = ARGUMENTS("--id=n", "--cluster-config-path=c.json", cases[i].asked != NULL ? asked : NULL);
@@ -433,9 +410,9 @@ static void ports_left_at_their_defaults_are_the_files(void **state)
 {
     (void)state;
     struct resolved resolved;
-    write_file("c.json",
-               "[" ROW("a", "localhost:7101", "localhost:7201") "," ROW(
-                   "b", "localhost:7102", "localhost:7202") "," ROW("c", "localhost:7103", "localhost:7203") "]");
+    own_directory_write(
+        "c.json", "[" ROW("a", "localhost:7101", "localhost:7201") "," ROW(
+                      "b", "localhost:7102", "localhost:7202") "," ROW("c", "localhost:7103", "localhost:7203") "]");
     assert_true(resolve(&resolved, ARGUMENTS("--id=b", "--cluster-config-path=c.json", "--api-port=9")));
     assert_int_equal(config_number(&resolved.config, SETTING_RPC_PORT), 7102);
     assert_string_equal(resolved.config.values[SETTING_RPC_PORT].origin, "cluster_config_path");
@@ -450,7 +427,8 @@ static void an_even_number_of_members_is_warned_of(void **state)
 {
     (void)state;
     struct resolved resolved;
-    write_file("c.json", "[" ROW("a", "localhost:1", "localhost:2") "," ROW("b", "localhost:3", "localhost:4") "]");
+    own_directory_write("c.json",
+                        "[" ROW("a", "localhost:1", "localhost:2") "," ROW("b", "localhost:3", "localhost:4") "]");
     assert_true(resolve(&resolved, ARGUMENTS("--id=b", "--cluster-config-path=c.json")));
     assert_string_equal(text_of(&resolved.config.warnings),
                         "cluster_config_path: 2 members survive no more failures than 1; an odd number is better\n");
@@ -461,7 +439,7 @@ static void problems_of_settings_and_cluster_come_together(void **state)
 {
     (void)state;
     struct resolved resolved;
-    write_file("c.json", "[" ROW("a", "localhost:1", "localhost:2") "]");
+    own_directory_write("c.json", "[" ROW("a", "localhost:1", "localhost:2") "]");
     assert_false(resolve(&resolved, ARGUMENTS("--id=z", "--cluster-config-path=c.json", "--heartbeat=0")));
     assert_string_equal(
         text_of(&resolved.problems),
@@ -470,7 +448,7 @@ static void problems_of_settings_and_cluster_come_together(void **state)
         "node_id: is not in the cluster configuration (\"z\", from --id); give one of a, or add it to c.json\n");
     release(&resolved);
 
-    write_file("c.json", "[" ROW("a", "localhost:1", "nonsense") "]");
+    own_directory_write("c.json", "[" ROW("a", "localhost:1", "nonsense") "]");
     assert_false(resolve(&resolved, ARGUMENTS("--api-port=5", "--rpc-port=5", "--cluster-config-path=c.json")));
     assert_string_equal(
         text_of(&resolved.problems),
@@ -483,7 +461,58 @@ static void problems_of_settings_and_cluster_come_together(void **state)
     assert_false(resolve(&resolved, ARGUMENTS("--id=a", "--join-mode=zookeeper", "--cluster-config-path=gone")));
     assert_string_equal(text_of(&resolved.problems),
                         "cluster_mode: is not one of its values (\"zookeeper\", from --join-mode); "
-                        "give one of static, cluster-file, k8s\n");
+                        "give one of static, cluster-file, k8s\n"
+                        "cluster_config_path: can't be read (\"gone\": No such file or directory); give what the "
+                        "cluster mode needs\n");
+    release(&resolved);
+
+    /* What is wrong with members doesn't hide that this node is none of them. */
+    own_directory_write("c.json",
+                        "[" ROW("a", "localhost:1", "nonsense") ",7," ROW("b", "localhost:3", "localhost:4") "]");
+    assert_false(resolve(&resolved, ARGUMENTS("--id=z", "--cluster-config-path=c.json")));
+    assert_string_equal(
+        text_of(&resolved.problems),
+        "cluster_config_path: member 1: api_url is no address (\"nonsense\", in c.json); write it as host:port, "
+        "without a scheme\n"
+        "cluster_config_path: member 2: is no object (7, in c.json); write {\"node_id\": …, \"rpc_url\": …, "
+        "\"api_url\": …}\n"
+        "node_id: is not in the cluster configuration (\"z\", from --id); give one of a, b, or add it to c.json\n");
+    release(&resolved);
+    own_directory_write("c.json", "[7]");
+    assert_false(resolve(&resolved, ARGUMENTS("--id=z", "--cluster-config-path=c.json")));
+    assert_non_null(strstr(text_of(&resolved.problems),
+                           "node_id: is not in the cluster configuration (\"z\", from --id); add it to c.json\n"));
+    release(&resolved);
+    /* A port isn't taken from an address that couldn't be read. */
+    own_directory_write("c.json", "[" ROW("a", "localhost:1", "nonsense") "]");
+    assert_false(resolve(&resolved, ARGUMENTS("--id=a", "--cluster-config-path=c.json")));
+    assert_int_equal(config_number(&resolved.config, SETTING_API_PORT), 7777);
+    release(&resolved);
+}
+
+static void problems_of_both_files_of_a_pod_come_together(void **state)
+{
+    (void)state;
+    struct resolved resolved;
+    assert_int_equal(mkdir("half", 0700), 0);
+    own_directory_write("half/labels", "raft-cluster/id=\"x\"\nraft-cluster/size=\"9\"\n");
+    assert_false(resolve(&resolved, ARGUMENTS("--id=y-0", "--join-mode=k8s", "--cluster-config-path=half")));
+    assert_string_equal(
+        text_of(&resolved.problems),
+        "cluster_config_path: can't be read (\"half/k8s-ns\": No such file or directory); give what the cluster mode "
+        "needs\n"
+        "cluster_config_path: labels: a label is missing (\"raft-cluster/svcName\"); add it to the pod's labels\n"
+        "cluster_config_path: labels: raft-cluster/size is no size for a cluster (\"9\"); give a number from 1 to 7\n");
+    release(&resolved);
+
+    own_directory_write("half/labels", "raft-cluster/id=\"x\"\nraft-cluster/size=\"1\"\n");
+    own_directory_write("half/k8s-ns", "");
+    assert_false(resolve(&resolved, ARGUMENTS("--id=y-0", "--join-mode=k8s", "--cluster-config-path=half")));
+    assert_string_equal(
+        text_of(&resolved.problems),
+        "cluster_config_path: labels: a label is missing (\"raft-cluster/svcName\"); add it to the pod's labels\n"
+        "cluster_config_path: k8s-ns: is no namespace (\"\"); let the downward API write metadata.namespace there\n"
+        "node_id: is not in the cluster configuration (\"y-0\", from --id); give one of x-0, or add it to half\n");
     release(&resolved);
 }
 
@@ -491,7 +520,7 @@ static void a_port_of_the_file_may_collide_with_one_given(void **state)
 {
     (void)state;
     struct resolved resolved;
-    write_file("c.json", "[" ROW("a", "localhost:7777", "localhost:80") "]");
+    own_directory_write("c.json", "[" ROW("a", "localhost:7777", "localhost:80") "]");
     /* rpc_port comes from the file, and is the api_port that was asked for. */
     assert_false(resolve(&resolved, ARGUMENTS("--id=a", "--cluster-config-path=c.json", "--api-port=7777")));
     assert_string_equal(text_of(&resolved.problems),
@@ -499,7 +528,7 @@ static void a_port_of_the_file_may_collide_with_one_given(void **state)
                         "two different ports\n");
     release(&resolved);
     /* An api_port equal to the default rpc_port is fine when the file moves the latter. */
-    write_file("c.json", "[" ROW("a", "localhost:7101", "localhost:6666") "]");
+    own_directory_write("c.json", "[" ROW("a", "localhost:7101", "localhost:6666") "]");
     assert_true(resolve(&resolved, ARGUMENTS("--id=a", "--cluster-config-path=c.json", "--api-port=6666")));
     release(&resolved);
 }
@@ -522,7 +551,8 @@ int main(void)
         cmocka_unit_test(ports_left_at_their_defaults_are_the_files),
         cmocka_unit_test(an_even_number_of_members_is_warned_of),
         cmocka_unit_test(problems_of_settings_and_cluster_come_together),
+        cmocka_unit_test(problems_of_both_files_of_a_pod_come_together),
         cmocka_unit_test(a_port_of_the_file_may_collide_with_one_given),
     };
-    return cmocka_run_group_tests_name("join", tests, enter_directory, leave_directory);
+    return cmocka_run_group_tests_name("join", tests, own_directory_enter, own_directory_leave);
 }

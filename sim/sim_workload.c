@@ -13,6 +13,7 @@
 #define READ_AGAIN (50 * TIME_NS_PER_MS)
 
 static void begin(struct sim_client *client);
+static void go_to_node(struct sim_client *client, unsigned node);
 
 __attribute__((format(printf, 2, 3))) static void violated(struct sim_workload *workload, const char *format, ...)
 {
@@ -205,7 +206,7 @@ static void answered(void *user, const struct client_response *response)
         if (outcome == SIM_DONE) client->key = UINT32_MAX;
     } else if (workload->phase == SIM_WORKLOAD_WRITING) {
         if (outcome == SIM_DONE) workload->written_through |= 1u << client->node;
-        if (outcome != SIM_DONE) sim_world_schedule(world, &client->next, world->now + READ_AGAIN);
+        sim_world_schedule(world, &client->next, world->now + (outcome == SIM_DONE ? 0 : READ_AGAIN));
     }
 }
 
@@ -268,7 +269,11 @@ static void begin(struct sim_client *client)
     struct sim_workload *workload = client->workload;
     const struct sim_workload_options *options = &workload->options;
     if (workload->phase == SIM_WORKLOAD_WRITING) {
-        send(client, SIM_PUT, choose_key(client));
+        if (workload->written_through & 1u << client->node) {
+            go_to_node(client, client->node + workload->options.client_count);
+        } else {
+            send(client, SIM_PUT, choose_key(client));
+        }
         return;
     }
     if (random_chance(&client->random, MOVE_PER_MILLE)) move(client);
@@ -401,21 +406,27 @@ bool sim_workload_has_read_all(const struct sim_workload *workload)
     return workload->phase == SIM_WORKLOAD_READING && workload->read_left == 0;
 }
 
+/* The client goes on to the next of its nodes, of which it has every client_count-th. */
+static void go_to_node(struct sim_client *client, unsigned node)
+{
+    struct sim_workload *workload = client->workload;
+    while (node < workload->endpoint_count && !(workload->write_through & 1u << node)) {
+        node += workload->options.client_count;
+    }
+    if (node >= workload->endpoint_count) return;
+    client->node = node;
+    client_free(client->client);
+    client->client = client_new(client->net, &client->loop.loop, &workload->endpoints[node], 1, 0);
+    sim_world_schedule(workload->world, &client->next, workload->world->now);
+}
+
 void sim_workload_write_through(struct sim_workload *workload, uint32_t nodes)
 {
     CHECK(sim_workload_is_quiet(workload));
     workload->phase = SIM_WORKLOAD_WRITING;
     workload->write_through = nodes;
     workload->written_through = 0;
-    for (unsigned i = 0, node = 0; node < workload->endpoint_count; node++) {
-        if (!(nodes & 1u << node)) continue;
-        CHECK(i < workload->options.client_count);
-        struct sim_client *client = &workload->clients[i++];
-        client->node = node;
-        client_free(client->client);
-        client->client = client_new(client->net, &client->loop.loop, &workload->endpoints[node], 1, 0);
-        sim_world_schedule(workload->world, &client->next, workload->world->now);
-    }
+    for (unsigned i = 0; i < workload->options.client_count; i++) go_to_node(&workload->clients[i], i);
 }
 
 bool sim_workload_has_written_through(const struct sim_workload *workload)

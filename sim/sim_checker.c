@@ -34,6 +34,30 @@ void sim_checker_free(struct sim_checker *checker)
     for (unsigned i = 0; i < SIM_NODES_MAX; i++) mem_free(checker->nodes[i].chains);
 }
 
+static void *copy_of(const void *array, size_t bytes)
+{
+    if (array == NULL) return NULL;
+    void *copy = mem_alloc(bytes);
+    memcpy(copy, array, bytes);
+    return copy;
+}
+
+void sim_checker_copy(struct sim_checker *out, const struct sim_checker *checker)
+{
+    *out = *checker;
+    out->leaders = copy_of(checker->leaders, checker->leader_capacity * sizeof *checker->leaders);
+    out->hashes = copy_of(checker->hashes, checker->hash_capacity * sizeof *checker->hashes);
+    out->hash_from = copy_of(checker->hash_from, checker->hash_capacity * sizeof *checker->hash_from);
+    out->entries = copy_of(checker->entries, checker->entry_capacity * sizeof *checker->entries);
+    out->entry_of = copy_of(checker->entry_of, checker->entry_of_capacity * sizeof *checker->entry_of);
+    out->committed = copy_of(checker->committed, checker->committed_capacity * sizeof *checker->committed);
+    out->committed_in = copy_of(checker->committed_in, checker->committed_in_capacity * sizeof *checker->committed_in);
+    for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
+        struct sim_checked_node *node = &out->nodes[i];
+        node->chains = copy_of(node->chains, node->chain_capacity * sizeof *node->chains);
+    }
+}
+
 void sim_checker_violated(struct sim_checker *checker, const char *format, ...)
 {
     if (checker->violated) return;

@@ -93,6 +93,8 @@ struct sim_checker {
 /* The view is the caller's to fill in, and the paths when they aren't those of sim_cluster.c. */
 void sim_checker_init(struct sim_checker *checker, struct sim_world *world, unsigned node_count);
 void sim_checker_free(struct sim_checker *checker);
+/* Another one that knows the same; world, view and user are the caller's to change. */
+void sim_checker_copy(struct sim_checker *out, const struct sim_checker *checker);
 
 void sim_checker_started(struct sim_checker *checker, unsigned node);
 /* Before its disk goes the way of the power. */

@@ -41,6 +41,10 @@ static void node_log(struct logger *logger, enum log_level level, const char *ev
         sim_world_fold_bytes(world, event, strlen(event));
         sim_world_fold_bytes(world, fields, strlen(fields));
         sim_marks_add(node->cluster->marks, event, 1);
+        const struct sim_cluster_hooks *hooks = node->cluster->hooks;
+        if (hooks != NULL && hooks->logged != NULL) {
+            hooks->logged(node->cluster->hooks_user, node->number, level, event, fields);
+        }
     }
     if (level >= LOG_LEVEL_WARN && (names_a_file(fields) || strstr(fields, "damage") != NULL)) {
         note_complaint(node, event, fields);
@@ -98,12 +102,20 @@ static void disk_crashed(void *user, unsigned number)
     node_end_soon(node, true, (time_ns)random_below(&cluster->random, (uint64_t)START_AGAIN_NS_MAX));
 }
 
+static void tell_end(const struct sim_node *node, int exit_code, const char *text)
+{
+    const struct sim_cluster_hooks *hooks = node->cluster->hooks;
+    if (hooks == NULL || hooks->ended == NULL || node->stopping) return;
+    hooks->ended(node->cluster->hooks_user, node->number, exit_code, text);
+}
+
 static void drive_ended(void *user, int exit_code, const char *text)
 {
     struct sim_node *node = user;
     struct sim_cluster *cluster = node->cluster;
     sim_world_note(cluster->world, node->number, "ended with code %d: %s", exit_code, text);
     if (node->state == SIM_NODE_ENDING) return;
+    tell_end(node, exit_code, text);
     if (exit_code != 0 && !node->may_fail && !node->disk.dead) {
         sim_checker_violated(&cluster->checker, "node-%u ended by itself, with code %d: %s", node->number + 1,
                              exit_code, text);
@@ -152,6 +164,7 @@ static void node_start(struct sim_node *node)
     }
     cluster->failed_starts++;
     sim_world_note(cluster->world, node->number, "does not start: %s: %s", error_code(error), text);
+    if (error != ERR_OK && !node->disk.dead) tell_end(node, 1, text);
     if (error == ERR_OK || node->disk.dead) {
         node->power_lost = node->disk.dead;
     } else if (node->damaged && error == ERR_DAMAGED && names_a_file(text)) {

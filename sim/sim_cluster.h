@@ -54,6 +54,14 @@ struct sim_marks {
     unsigned count;
 };
 
+/* For who wants to hear of it; each may be NULL. */
+struct sim_cluster_hooks {
+    /* A node logged a line, of level INFO or above. */
+    void (*logged)(void *user, unsigned node, enum log_level level, const char *event, const char *fields);
+    /* A process ended by itself, or failed to start. */
+    void (*ended)(void *user, unsigned node, int exit_code, const char *text);
+};
+
 struct sim_cluster {
     struct sim_world *world;
     struct sim_net *network;
@@ -64,6 +72,8 @@ struct sim_cluster {
     struct random random;
     struct sim_marks *marks; /* the owner's; NULL: not counted */
     uint64_t crashes, power_losses, stops, failed_starts;
+    const struct sim_cluster_hooks *hooks; /* NULL: none */
+    void *hooks_user;
 };
 
 /* `config`: the limits and times; who the members are is filled in here. Nodes are down at first. */

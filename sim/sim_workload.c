@@ -32,7 +32,7 @@ static uint8_t padding_byte(uint64_t number, size_t at)
     return (uint8_t)('a' + (number * 7 + at * 11 + at / 26) % 26);
 }
 
-static void value_write(struct buffer *out, uint64_t number, size_t padding)
+void sim_workload_write_value(struct buffer *out, uint64_t number, size_t padding)
 {
     buffer_append_decimal(out, number);
     if (padding == 0) return;
@@ -41,7 +41,7 @@ static void value_write(struct buffer *out, uint64_t number, size_t padding)
     for (size_t i = 0; i < padding; i++) out->data[out->size++] = padding_byte(number, i);
 }
 
-/* False when it isn't a value that value_write made. */
+/* False when it isn't a value that sim_workload_write_value made. */
 bool sim_workload_read_value(struct bytes value, uint64_t *number)
 {
     size_t at = 0;
@@ -59,7 +59,7 @@ bool sim_workload_read_value(struct bytes value, uint64_t *number)
 }
 
 /* Some keys hold a slash, and bytes that need an escape. */
-static void key_write(struct buffer *out, uint32_t key)
+void sim_workload_write_key(struct buffer *out, uint32_t key)
 {
     switch (key % 4) {
     case 0:
@@ -87,7 +87,7 @@ bool sim_workload_read_key(struct bytes key, uint32_t *number)
         *number = *number * 10 + (uint32_t)(key.data[at] - '0');
     }
     struct buffer again = {0};
-    key_write(&again, *number);
+    sim_workload_write_key(&again, *number);
     bool same = bytes_equal(buffer_bytes(&again), key);
     buffer_free(&again);
     return same;
@@ -96,7 +96,7 @@ bool sim_workload_read_key(struct bytes key, uint32_t *number)
 /* ---- answers ---- */
 
 /* The number after `name` in a flat JSON object; false when it isn't there. */
-static bool find_number(struct bytes body, const char *name, int64_t *out)
+bool sim_workload_read_number(struct bytes body, const char *name, int64_t *out)
 {
     size_t size = strlen(name);
     for (size_t i = 0; i + size < body.size; i++) {
@@ -186,7 +186,7 @@ static void answered(void *user, const struct client_response *response)
             workload->deletes_done++;
             operation->existed = contains(response->body, "\"deleted\":true");
         }
-        bool good = find_number(response->body, "\"revision\":", &operation->revision);
+        bool good = sim_workload_read_number(response->body, "\"revision\":", &operation->revision);
         if (!good || (!put && !operation->existed && !contains(response->body, "\"deleted\":false"))) {
             violated(workload, "the answer to a write can't be read: %.*s",
                      (int)(response->body.size < 200 ? response->body.size : 200), (const char *)response->body.data);
@@ -217,13 +217,13 @@ static void send(struct sim_client *client, enum sim_operation_kind kind, uint32
     struct sim_workload *workload = client->workload;
     struct buffer key_text = {0}, path = {0}, body = {0}, value = {0};
     uint64_t number = kind == SIM_PUT ? ++workload->last_value : 0;
-    key_write(&key_text, key);
+    sim_workload_write_key(&key_text, key);
     struct client_request request = {.timeout = workload->options.timeout, .retry = true};
     if (kind == SIM_PUT) {
         const struct sim_workload_options *options = &workload->options;
         uint32_t limit = random_chance(&client->random, options->large_per_mille) ? options->value_bytes_large
                                                                                   : options->value_bytes_max;
-        value_write(&value, number, (size_t)random_below(&client->random, (uint64_t)limit + 1));
+        sim_workload_write_value(&value, number, (size_t)random_below(&client->random, (uint64_t)limit + 1));
         request.method = "POST";
         buffer_append_string(&path, "/v1/data");
         CHECK(client_kv_put_body(buffer_bytes(&key_text), buffer_bytes(&value), &body));

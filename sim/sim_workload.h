@@ -82,6 +82,11 @@ bool sim_workload_has_read_all(const struct sim_workload *workload);
 void sim_workload_write_through(struct sim_workload *workload, uint32_t nodes);
 bool sim_workload_has_written_through(const struct sim_workload *workload);
 
+/* What clients write as a key, and as a value of that number with so many bytes behind it. */
+void sim_workload_write_key(struct buffer *out, uint32_t key);
+void sim_workload_write_value(struct buffer *out, uint64_t number, size_t padding);
+/* The number after `name` in a flat JSON object; false when it isn't there. */
+bool sim_workload_read_number(struct bytes body, const char *name, int64_t *out);
 /* The number of a key, or of a value, that the clients wrote; false: they wrote no such. */
 bool sim_workload_read_key(struct bytes key, uint32_t *number);
 bool sim_workload_read_value(struct bytes value, uint64_t *number);

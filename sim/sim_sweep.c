@@ -3,7 +3,20 @@
 #define SETTLE_WITHIN (60 * TIME_NS_PER_S)
 
 const struct sim_sweep *const sim_sweeps[] = {
-    &sim_sweep_torn_one, &sim_sweep_torn_all, &sim_sweep_torn_sectors, &sim_sweep_torn_segment, NULL,
+    &sim_sweep_torn_one,
+    &sim_sweep_torn_all,
+    &sim_sweep_torn_sectors,
+    &sim_sweep_torn_segment,
+    &sim_sweep_flip_log,
+    &sim_sweep_flip_log_metadata,
+    &sim_sweep_flip_state,
+    &sim_sweep_flip_snapshot,
+    &sim_sweep_flip_snapshot_metadata,
+    &sim_sweep_flip_both,
+    &sim_sweep_flip_leader_dies,
+    &sim_sweep_flip_everywhere,
+    &sim_sweep_flip_large,
+    NULL, // the end
 };
 
 void sim_sweep_recovers(struct sim_script *script, struct sim_sweep_case *one)

@@ -32,8 +32,8 @@ extern const struct sim_sweep *const sim_sweeps[];
 
 extern const struct sim_sweep sim_sweep_torn_one, sim_sweep_torn_all, sim_sweep_torn_sectors, sim_sweep_torn_segment;
 extern const struct sim_sweep sim_sweep_flip_log, sim_sweep_flip_log_metadata, sim_sweep_flip_state,
-    sim_sweep_flip_snapshot, sim_sweep_flip_snapshot_metadata, sim_sweep_flip_leader_dies, sim_sweep_flip_everywhere,
-    sim_sweep_flip_large;
+    sim_sweep_flip_snapshot, sim_sweep_flip_snapshot_metadata, sim_sweep_flip_both, sim_sweep_flip_leader_dies,
+    sim_sweep_flip_everywhere, sim_sweep_flip_large;
 extern const struct sim_sweep sim_sweep_error_change, sim_sweep_error_look, sim_sweep_crash;
 
 /* Starts all nodes that aren't to stay down, waits until they agree, writes, and checks everything. */

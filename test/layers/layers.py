@@ -28,7 +28,7 @@ PURE = ["raft", "store", "storage", "replica", "wire", "api"]
 # The simulator's checkers compare what the cluster did with what it should have done, and for that may
 # read every pure header. They are the files sim/sim_check*.[ch] and sim_contents.[ch]; the keeper of books, which knows what is durable where; and the
 # middle box, which meddles with the peer protocol's frames.
-SIM_CHECKER = re.compile(r"^sim_(check|contents|keeper|middle_box)")
+SIM_CHECKER = re.compile(r"^sim_(check|contents|sweep|keeper|middle_box)")
 
 # Headers from outside the repo. Those of the pure folders are the freestanding ones, string.h for mem*
 # and str*, and inttypes.h for its format macros.

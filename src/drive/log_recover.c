@@ -462,8 +462,10 @@ static enum error get_ready(struct recovery *recovery, const struct log_scan_res
                 metadata.identity.incarnation < manager->metadata.identity.incarnation + RAFT_STATE_RESTARTS_MAX;
     if (!same || manager->metadata_file.slot_repairable || !manager->metadata_file.exists) {
         error = save_metadata(recovery, &metadata);
-        if (error != ERR_OK) return error;
+    } else {
+        error = disk_failed(recovery, slot_file_make_durable(&manager->metadata_file, recovery->disk));
     }
+    if (error != ERR_OK) return error;
     return remove_leftovers(recovery, metadata.first_segment);
 }
 

@@ -64,12 +64,26 @@ enum error slot_file_load(struct slot_file *file, struct disk *disk, uint8_t *da
     return ERR_OK;
 }
 
+enum error slot_file_make_durable(struct slot_file *file, struct disk *disk)
+{
+    struct disk_file *open;
+    enum error error = disk_open(disk, file->path, DISK_WRITE, &open);
+    if (error == ERR_OK) {
+        error = disk_sync(disk, open);
+        disk_close(disk, open);
+    }
+    if (error == ERR_OK) error = disk_sync_directory(disk, file->directory);
+    file->name_is_durable = error == ERR_OK;
+    return error;
+}
+
 uint64_t slot_file_begin(struct slot_file *file, struct slot_save *save)
 {
     save->path = file->path;
     save->directory = file->directory;
     save->first_slot = file->first_slot;
     save->create = !file->exists;
+    save->sync_directory = !file->name_is_durable;
     return ++file->generation;
 }
 
@@ -95,10 +109,8 @@ enum error slot_save_run(const struct slot_save *save, struct disk *disk)
         if (error == ERR_OK && !MUTANT(SAVES_ONE_SLOT)) error = write_slot(save, disk, file, 1 - save->first_slot);
         disk_close(disk, file);
     }
-    if (save->create) {
-        if (error == ERR_OK) error = disk_rename(disk, path, save->path);
-        if (error == ERR_OK) error = disk_sync_directory(disk, save->directory);
-    }
+    if (error == ERR_OK && save->create) error = disk_rename(disk, path, save->path);
+    if (error == ERR_OK && save->sync_directory) error = disk_sync_directory(disk, save->directory);
     buffer_free(&temporary);
     return error;
 }
@@ -106,6 +118,7 @@ enum error slot_save_run(const struct slot_save *save, struct disk *disk)
 void slot_file_saved(struct slot_file *file)
 {
     file->exists = true;
+    file->name_is_durable = true;
     file->first_slot = 0;
     file->slot_repairable = false;
 }

@@ -6,6 +6,10 @@
  * slots or not at all, so a file without a good slot is damage, never the leftover of a crash. Each later save writes the
  * slots in place, one after the other, each with its sync. First goes the slot that the load did NOT choose: what this
  * process relies on stays readable, whatever the save's fate, even if a crash had left the two different.
+ *
+ * What a load finds need not be durable, not even the file's name: an earlier process may have ended between a write or the
+ * renaming and its sync, or its sync failed. So the first save of a process syncs the directory as well; and who
+ * relies on what was loaded without saving it calls slot_file_make_durable.
  */
 #ifndef CORACLE_DRIVE_SLOT_FILE_H
 #define CORACLE_DRIVE_SLOT_FILE_H
@@ -20,6 +24,7 @@ struct slot_file {
     uint32_t version_max;
     uint64_t generation; /* of the last save that was loaded or begun */
     bool exists;
+    bool name_is_durable; /* known to be, since this process made it so */
     unsigned first_slot;  /* to be written first by the next save */
     bool slot_repairable; /* one slot was damaged, or older, when it was loaded */
 };
@@ -36,12 +41,15 @@ uint8_t *slot_file_buffer(void);
  */
 enum error slot_file_load(struct slot_file *file, struct disk *disk, uint8_t *data, struct bytes *content, char *text);
 
+/* Syncs what was loaded, and its name. ERR_IO, …: disk->error_text says it. */
+enum error slot_file_make_durable(struct slot_file *file, struct disk *disk);
+
 /* A save, cut off from the owner, so that a job's run can carry it out. */
 struct slot_save {
     const char *path; /* borrowed, as is directory */
     const char *directory;
     unsigned first_slot;
-    bool create;
+    bool create, sync_directory;
     uint8_t slot[SLOT_BYTES]; /* both slots get these bytes; encoded by the owner with slot_file_begin's generation */
 };
 

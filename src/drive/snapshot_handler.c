@@ -262,7 +262,7 @@ static enum error load_file(struct snapshot_handler *handler, struct replica *re
     return error;
 }
 
-/* Syncs the file and the directory, and saves the metadata unless they say so already. */
+/* Syncs the file and the directory, and saves the metadata, or makes them durable when they say so already. */
 static enum error make_count(struct snapshot_handler *handler, const struct snapshot_metadata *snapshot, bool saved,
                              char *text)
 {
@@ -281,6 +281,8 @@ static enum error make_count(struct snapshot_handler *handler, const struct snap
         error = slot_save_run(save, disk);
         if (error == ERR_OK) slot_file_saved(&handler->metadata_file);
         mem_free(save);
+    } else if (error == ERR_OK) {
+        error = slot_file_make_durable(&handler->metadata_file, disk);
     }
     if (error != ERR_OK) disk_text_copy(text, disk->error_text);
     mem_free(path);

@@ -97,15 +97,16 @@ static void disk_crashed(void *user, unsigned number)
 {
     struct sim_cluster *cluster = user;
     struct sim_node *node = &cluster->nodes[number];
-    cluster->power_losses++;
+    ++*(node->crash_is_kill ? &cluster->crashes : &cluster->power_losses);
     if (node->state != SIM_NODE_UP) return; /* within the start, which fails then */
-    node_end_soon(node, true, (time_ns)random_below(&cluster->random, (uint64_t)START_AGAIN_NS_MAX));
+    time_ns down_for = (time_ns)random_below(&cluster->random, (uint64_t)START_AGAIN_NS_MAX);
+    node_end_soon(node, !node->crash_is_kill, down_for);
 }
 
 static void tell_end(const struct sim_node *node, int exit_code, const char *text)
 {
     const struct sim_cluster_hooks *hooks = node->cluster->hooks;
-    if (hooks == NULL || hooks->ended == NULL || node->stopping) return;
+    if (hooks == NULL || hooks->ended == NULL || (node->stopping && exit_code == 0)) return;
     hooks->ended(node->cluster->hooks_user, node->number, exit_code, text);
 }
 
@@ -125,7 +126,7 @@ static void drive_ended(void *user, int exit_code, const char *text)
     }
     time_ns down_for =
         node->stopping ? node->down_for : (time_ns)random_below(&cluster->random, (uint64_t)START_AGAIN_NS_MAX);
-    node_end_soon(node, false, down_for);
+    node_end_soon(node, node->end_cuts_power, down_for);
 }
 
 static const struct drive_handler drive_handler = {.ended = drive_ended};
@@ -140,8 +141,13 @@ static void node_start(struct sim_node *node)
     sim_net_host_up(cluster->network, node->number);
     node->starts++;
     node->power_lost = false;
+<<<<<<< HEAD
     const struct sim_disk *disk = &node->disk;
     if (disk->fail_at == 0 && disk->fail_look_at == 0 && disk->capacity_bytes == 0) node->may_fail = false;
+=======
+    if (node->disk.fail_at == 0 && node->disk.fail_look_at == 0 && node->disk.capacity_bytes == 0)
+        node->may_fail = false;
+>>>>>>> 8d73fc8 (sim: the sweep over failed operations, crashes and kills)
     struct drive_config config = cluster->config;
     snprintf(config.node_id, sizeof config.node_id, "node-%u", node->number + 1);
     snprintf(config.listen_host, sizeof config.listen_host, "node-%u", node->number + 1);
@@ -166,10 +172,14 @@ static void node_start(struct sim_node *node)
     sim_world_note(cluster->world, node->number, "does not start: %s: %s", error_code(error), text);
     if (error != ERR_OK && !node->disk.dead) tell_end(node, 1, text);
     if (error == ERR_OK || node->disk.dead) {
+<<<<<<< HEAD
         node->power_lost = node->disk.dead;
     } else if (node->damaged && error == ERR_DAMAGED && names_a_file(text)) {
         node->beyond_repair = true;
         note_complaint(node, "does not start", text);
+=======
+        node->power_lost = node->disk.dead && !node->crash_is_kill;
+>>>>>>> 8d73fc8 (sim: the sweep over failed operations, crashes and kills)
     } else if (!node->may_fail) {
         sim_checker_violated(&cluster->checker, "node-%u does not start: %s: %s", node->number + 1, error_code(error),
                              text);
@@ -298,7 +308,7 @@ void sim_cluster_crash(struct sim_cluster *cluster, unsigned number, bool power_
     } else {
         cluster->crashes++;
     }
-    node->power_lost = power_loss || node->disk.dead;
+    node->power_lost = power_loss || (node->disk.dead && !node->crash_is_kill);
     node->down_for = down_for;
     node_take_down(node);
 }

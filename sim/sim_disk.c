@@ -205,8 +205,15 @@ static bool look_fails(struct sim_disk *disk)
     return true;
 }
 
+static void tell_failing(const struct sim_disk *disk, const char *operation, const char *path, bool looks)
+{
+    if (disk->hooks == NULL || disk->hooks->failing == NULL) return;
+    disk->hooks->failing(disk->hooks_user, disk->node, operation, path, looks);
+}
+
 static enum error look_failed(struct sim_disk *disk, const char *operation, const char *path)
 {
+    tell_failing(disk, operation, path, true);
     return fail(disk, ERR_IO, "%s %s: Input/output error (injected)", operation, path);
 }
 
@@ -226,6 +233,7 @@ static enum error dead(struct sim_disk *disk, const char *operation, const char 
 static enum error injected(struct sim_disk *disk, const char *operation, const char *path)
 {
     enum error error = disk->fail_with == ERR_OK ? ERR_IO : disk->fail_with;
+    tell_failing(disk, operation, path, false);
     return fail(disk, error, "%s %s: %s (injected)", operation, path,
                 error == ERR_NO_SPACE ? "No space left on device" : "Input/output error");
 }
@@ -304,7 +312,8 @@ static enum error operation_read(struct disk *port, struct disk_file *file, uint
         return fail(disk, ERR_IO, "read %s: Input/output error (unreadable sector)", file->path);
     }
     sim_inode_read(inode, uncached, offset, data, size);
-    if (disk->hooks != NULL) disk->hooks->reading(disk->hooks_user, disk->node, file->path, offset, data, size);
+    if (disk->hooks != NULL && disk->hooks->reading != NULL)
+        disk->hooks->reading(disk->hooks_user, disk->node, file->path, offset, data, size);
     *got = size;
     return ERR_OK;
 }
@@ -353,7 +362,8 @@ static enum error operation_sync(struct disk *port, struct disk_file *file)
     enum fate fate = fate_of(disk, "fdatasync", file->path, 0, 0);
     if (fate == FATE_CRASH_BEFORE) return crash(disk, "fdatasync", file->path);
     disk->counters.syncs++;
-    if (disk->hooks != NULL) disk->hooks->syncing(disk->hooks_user, disk->node, file->path);
+    if (disk->hooks != NULL && disk->hooks->syncing != NULL)
+        disk->hooks->syncing(disk->hooks_user, disk->node, file->path);
     sim_inode_sync(disk, file->inode, fate == FATE_FAILS);
     if (fate == FATE_FAILS) return injected(disk, "fdatasync", file->path);
     if (fate == FATE_CRASH_AFTER) return crash(disk, "fdatasync", file->path);

@@ -51,8 +51,10 @@ struct sim_disk_counters {
     uint64_t looks, unreadable; /* operations that change nothing; reads that met an unreadable sector */
 };
 
-/* Called from within an operation; for damage that comes with a read or with a write. */
+/* Called from within an operation; for damage that comes with a read or with a write. Each may be NULL. */
 struct sim_disk_hooks {
+    /* An operation fails as fail_at or fail_look_at says. */
+    void (*failing)(void *user, unsigned node, const char *operation, const char *path, bool looks);
     /* What a read returns may be changed. */
     void (*reading)(void *user, unsigned node, const char *path, uint64_t offset, uint8_t *data, size_t size);
     /* A sync of the file begins: sim_damage_lose may come now. */

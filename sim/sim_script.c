@@ -51,6 +51,57 @@ static void ended(void *user, unsigned node, int code, const char *text)
 
 static const struct sim_cluster_hooks hooks = {.logged = logged, .ended = ended};
 
+/* ---- time ---- */
+
+/* A planned fault is forgotten when a process ends before it was reached; so it is planned anew. */
+static void plan_again(struct sim_script *script)
+{
+    for (unsigned i = 0; i < script->cluster.node_count; i++) {
+        struct sim_node *node = &script->cluster.nodes[i];
+        struct sim_disk *disk = &node->disk;
+        if (script->fail_at[i] > disk->counters.operations) disk->fail_at = script->fail_at[i];
+        if (script->fail_look_at[i] > disk->counters.looks) disk->fail_look_at = script->fail_look_at[i];
+        if (script->crash_at[i] > disk->counters.operations) disk->crash_at = script->crash_at[i];
+        if (disk->fail_at != 0 || disk->fail_look_at != 0) node->may_fail = true;
+    }
+}
+
+static bool step(struct sim_script *script, time_ns until)
+{
+    bool more = sim_world_step(&script->world, until);
+    plan_again(script);
+    struct sim_cluster *cluster = &script->cluster;
+    if (script->all_lose_power && cluster->power_losses > script->power_losses) {
+        script->all_lose_power = false;
+        for (unsigned i = 0; i < cluster->node_count; i++) {
+            sim_cluster_crash(cluster, i, true, (time_ns)(i + 1) * 100 * TIME_NS_PER_MS);
+        }
+    }
+    script->power_losses = cluster->power_losses;
+    for (unsigned i = 0; i < cluster->node_count && script->cut_after_kill != 0; i++) {
+        struct sim_node *node = &cluster->nodes[i];
+        if (!node->crash_is_kill || cluster->crashes == 0 || node->state != SIM_NODE_UP) continue;
+        if (script->cut_at == 0) script->cut_at = script->world.now + script->cut_after_kill;
+        if (script->world.now < script->cut_at) continue;
+        sim_cluster_crash(cluster, i, true, 100 * TIME_NS_PER_MS);
+        script->cut_after_kill = 0;
+    }
+    return more;
+}
+
+void sim_script_fail_at(struct sim_script *script, unsigned node, uint64_t number, bool looks)
+{
+    *(looks ? &script->fail_look_at[node] : &script->fail_at[node]) = number;
+    plan_again(script);
+}
+
+void sim_script_crash_at(struct sim_script *script, unsigned node, uint64_t number, bool all)
+{
+    script->crash_at[node] = number;
+    script->all_lose_power = all;
+    plan_again(script);
+}
+
 /* ---- the client ---- */
 
 static void timer(void *user)
@@ -128,9 +179,7 @@ static void answered(void *user, const struct client_response *response)
 
 static void run_to_answer(struct sim_script *script)
 {
-    while (script->waiting) {
-        if (!sim_world_step(&script->world, script->world.now + STEP)) continue;
-    }
+    while (script->waiting) step(script, script->world.now + STEP);
 }
 
 static bool operate(struct sim_script *script, enum sim_operation_kind kind, uint32_t key, size_t value_bytes)
@@ -155,6 +204,7 @@ static bool operate(struct sim_script *script, enum sim_operation_kind kind, uin
     script->waiting = true;
     script->status = 0;
     client_request(script->client, &request, answered, script);
+    turn_end(script); /* it isn't in an event of its process that the script asks */
     buffer_free(&key_text);
     buffer_free(&path);
     buffer_free(&body);
@@ -192,6 +242,7 @@ bool sim_script_snapshot(struct sim_script *script, unsigned node)
         .method = "POST", .path = bytes_of_string("/v1/snapshot"), .timeout = SNAPSHOT_WITHIN, .retry = true};
     script->waiting = true;
     client_request(script->client, &request, snapshot_answered, script);
+    turn_end(script);
     run_to_answer(script);
     return script->status == 200;
 }
@@ -233,7 +284,7 @@ void sim_script_start_all(struct sim_script *script)
 void sim_script_run(struct sim_script *script, time_ns duration)
 {
     time_ns end = script->world.now + duration;
-    while (sim_world_step(&script->world, end)) {}
+    while (step(script, end)) {}
 }
 
 static bool has_settled(const struct sim_script *script, bool all)

@@ -28,6 +28,15 @@ struct sim_script {
     int status; /* of the last answer; 0: there was none */
 
     struct buffer said[SIM_NODES_MAX]; /* warnings and errors that each node logged, a line each */
+    /* See sim_script_fail_at and sim_script_crash_at. */
+    uint64_t fail_at[SIM_NODES_MAX], fail_look_at[SIM_NODES_MAX], crash_at[SIM_NODES_MAX];
+    bool all_lose_power;
+    uint64_t power_losses;
+    /* After a node was killed by its disk's crash (sim_cluster.h, crash_is_kill) and was started again, its power fails so
+       much later; 0: it doesn't. */
+    time_ns cut_after_kill;
+    time_ns cut_at; /* 0: none is due */
+
     unsigned ended[SIM_NODES_MAX];     /* how often it ended or failed to start by itself */
     char end_text[SIM_NODES_MAX][512]; /* the last time */
     bool bad_end;                      /* one ended with exit code 0, or without a text */
@@ -46,6 +55,12 @@ void sim_script_run(struct sim_script *script, time_ns duration);
 /* Runs until a leader serves and, with `all`, until all nodes that aren't to stay down are certain and have applied the same.
    False after `limit`. */
 bool sim_script_settle(struct sim_script *script, bool all, time_ns limit);
+
+/* The node's operation of that number fails, counted from its first start: of those that change something, or of those that only
+   look (sim_disk.h). */
+void sim_script_fail_at(struct sim_script *script, unsigned node, uint64_t number, bool looks);
+/* Its power fails there; with `all`, everybody's. */
+void sim_script_crash_at(struct sim_script *script, unsigned node, uint64_t number, bool all);
 
 /* The client asks this node, and with `only` no other. */
 void sim_script_ask(struct sim_script *script, unsigned node, bool only);

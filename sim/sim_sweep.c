@@ -16,6 +16,11 @@ const struct sim_sweep *const sim_sweeps[] = {
     &sim_sweep_flip_leader_dies,
     &sim_sweep_flip_everywhere,
     &sim_sweep_flip_large,
+    &sim_sweep_error_change,
+    &sim_sweep_error_look,
+    &sim_sweep_crash_one,
+    &sim_sweep_crash_all,
+    &sim_sweep_kill,
     NULL, // the end
 };
 

@@ -12,7 +12,7 @@
 struct sim_sweep_case {
     uint64_t number;
     FILE *trace;     /* NULL: none */
-    char what[256];  /* which one it is, for a person */
+    char what[512];  /* which one it is, for a person */
     char text[1200]; /* what went wrong; "": nothing */
     bool halted;     /* the cluster refused to serve, as it should */
     bool noticed;    /* some node said that something is damaged, or ended */
@@ -34,7 +34,8 @@ extern const struct sim_sweep sim_sweep_torn_one, sim_sweep_torn_all, sim_sweep_
 extern const struct sim_sweep sim_sweep_flip_log, sim_sweep_flip_log_metadata, sim_sweep_flip_state,
     sim_sweep_flip_snapshot, sim_sweep_flip_snapshot_metadata, sim_sweep_flip_both, sim_sweep_flip_leader_dies,
     sim_sweep_flip_everywhere, sim_sweep_flip_large;
-extern const struct sim_sweep sim_sweep_error_change, sim_sweep_error_look, sim_sweep_crash;
+extern const struct sim_sweep sim_sweep_error_change, sim_sweep_error_look, sim_sweep_crash_one, sim_sweep_crash_all,
+    sim_sweep_kill;
 
 /* Starts all nodes that aren't to stay down, waits until they agree, writes, and checks everything. */
 void sim_sweep_recovers(struct sim_script *script, struct sim_sweep_case *one);

@@ -141,13 +141,8 @@ static void node_start(struct sim_node *node)
     sim_net_host_up(cluster->network, node->number);
     node->starts++;
     node->power_lost = false;
-<<<<<<< HEAD
     const struct sim_disk *disk = &node->disk;
     if (disk->fail_at == 0 && disk->fail_look_at == 0 && disk->capacity_bytes == 0) node->may_fail = false;
-=======
-    if (node->disk.fail_at == 0 && node->disk.fail_look_at == 0 && node->disk.capacity_bytes == 0)
-        node->may_fail = false;
->>>>>>> 8d73fc8 (sim: the sweep over failed operations, crashes and kills)
     struct drive_config config = cluster->config;
     snprintf(config.node_id, sizeof config.node_id, "node-%u", node->number + 1);
     snprintf(config.listen_host, sizeof config.listen_host, "node-%u", node->number + 1);
@@ -172,14 +167,10 @@ static void node_start(struct sim_node *node)
     sim_world_note(cluster->world, node->number, "does not start: %s: %s", error_code(error), text);
     if (error != ERR_OK && !node->disk.dead) tell_end(node, 1, text);
     if (error == ERR_OK || node->disk.dead) {
-<<<<<<< HEAD
-        node->power_lost = node->disk.dead;
+        node->power_lost = node->disk.dead && !node->crash_is_kill;
     } else if (node->damaged && error == ERR_DAMAGED && names_a_file(text)) {
         node->beyond_repair = true;
         note_complaint(node, "does not start", text);
-=======
-        node->power_lost = node->disk.dead && !node->crash_is_kill;
->>>>>>> 8d73fc8 (sim: the sweep over failed operations, crashes and kills)
     } else if (!node->may_fail) {
         sim_checker_violated(&cluster->checker, "node-%u does not start: %s: %s", node->number + 1, error_code(error),
                              text);

@@ -29,14 +29,11 @@ struct sim_node {
     bool power_lost;     /* what its end does to disk and network */
     bool stopping;       /* drive_stop was called */
     bool stay_down;      /* not started again by itself */
-<<<<<<< HEAD
     bool damaged;        /* its disk is damaged: it may refuse to start for it, if it says which file */
     bool beyond_repair;  /* it refused so */
     char complaint[512]; /* the last that it said of damage */
-=======
     bool crash_is_kill;  /* where its disk crashes, only the process ends */
     bool end_cuts_power; /* when the process ends by itself, the machine loses power as well */
->>>>>>> 8d73fc8 (sim: the sweep over failed operations, crashes and kills)
     struct sim_loop loop;
     struct sim_disk disk;
     struct sim_disk_queue queue;

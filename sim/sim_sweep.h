@@ -11,11 +11,11 @@
 
 struct sim_sweep_case {
     uint64_t number;
-    FILE *trace;     /* NULL: none */
-    char what[512];  /* which one it is, for a person */
-    char text[1200]; /* what went wrong; "": nothing */
-    bool halted;     /* the cluster refused to serve, as it should */
-    bool noticed;    /* some node said that something is damaged, or ended */
+    struct sim_trace *trace; /* NULL: none */
+    char what[512];          /* which one it is, for a person */
+    char text[1200];         /* what went wrong; "": nothing */
+    bool halted;             /* the cluster refused to serve, as it should */
+    bool noticed;            /* some node said that something is damaged, or ended */
 };
 
 struct sim_sweep {

@@ -405,16 +405,16 @@ BEGIN(begin_large, .way = FLIP_LARGE)
 
 SWEEP(sim_sweep_flip_log, "flip-log", "every byte of a small log", begin_log, run_one, 17);
 SWEEP(sim_sweep_flip_log_metadata, "flip-log-metadata", "every byte of the log's metadata", begin_log_metadata, run_one,
-      1);
+      5);
 SWEEP(sim_sweep_flip_state, "flip-state", "every byte of the raft state", begin_state, run_one, 5);
-SWEEP(sim_sweep_flip_snapshot, "flip-snapshot", "every byte of a small snapshot", begin_snapshot, run_one, 1);
+SWEEP(sim_sweep_flip_snapshot, "flip-snapshot", "every byte of a small snapshot", begin_snapshot, run_one, 3);
 SWEEP(sim_sweep_flip_snapshot_metadata, "flip-snapshot-metadata", "every byte of the snapshot's metadata",
       begin_snapshot_metadata, run_one, 5);
 SWEEP(sim_sweep_flip_both, "flip-both-slots", "every byte of a file of two slots, in both of them", begin_both,
       run_both, 5);
 SWEEP(sim_sweep_flip_leader_dies, "flip-leader-dies", "every byte of the last acknowledged batch, and the leader dies",
-      begin_leader_dies, run_leader_dies, 1);
+      begin_leader_dies, run_leader_dies, 3);
 SWEEP(sim_sweep_flip_everywhere, "flip-everywhere", "every byte of a small log, raft state and snapshot, on all nodes",
       begin_everywhere, run_everywhere, 19);
 SWEEP(sim_sweep_flip_large, "flip-large", "100,000 random bits of a large log and snapshot", begin_large, run_large,
-      100);
+      251);

@@ -131,10 +131,11 @@ static uint64_t run_sweep(const struct options *options, const struct sim_sweep 
     }
     uint64_t stride = options->full ? 1 : sweep->stride;
     if (options->quick) stride *= 10;
+    struct sim_trace trace = {.out = stdout, .limit_bytes = UINT64_MAX};
     for (uint64_t number = 0, turn = 0; number < count; number += stride, turn++) {
         if (options->has_case) number = options->number;
         if (!options->has_case && turn % options->parts != options->part - 1) continue;
-        struct sim_sweep_case one = {.number = number, .trace = options->trace ? stdout : NULL};
+        struct sim_sweep_case one = {.number = number, .trace = options->trace ? &trace : NULL};
         snprintf(crash_text, sizeof crash_text, "the program crashed; replay: sweeps %s --case %" PRIu64 " --trace%s\n",
                  sweep->name, number, options->full ? " --full" : "");
         sweep->run(state, &one);

@@ -192,8 +192,12 @@ void raft_become_follower(struct raft *raft, raft_term term, member_id leader, s
     if (raft->role != RAFT_FOLLOWER) {
         if (raft->role == RAFT_LEADER) {
             if (new_term) MARK(HIGHER_TERM_DEPOSED_LEADER);
-            log_info(raft->logger, "stepped down", "term=%llu leader=%016llx", (unsigned long long)term,
-                     (unsigned long long)leader);
+            if (leader != 0) {
+                log_info(raft->logger, "stepped down", "term=%llu leader=%016llx", (unsigned long long)term,
+                         (unsigned long long)leader);
+            } else {
+                log_info(raft->logger, "stepped down", "term=%llu leader=none", (unsigned long long)term);
+            }
         }
         /* A candidate that was refused keeps its short timer, to try again soon. */
         if (raft->role == RAFT_LEADER || leader != 0) election_reset_timer(raft);

@@ -87,17 +87,33 @@ static void write_member(struct buffer *out, const struct api *api, const struct
     buffer_append_byte(out, '}');
 }
 
+/* By name, as people and `coracle status` do; who isn't in the list of members has only its id. */
+static void write_leader(struct buffer *out, const struct replica_status *status)
+{
+    member_id leader = status->raft.leader;
+    const char *name = NULL;
+    for (uint32_t i = 0; i < status->member_count; i++) {
+        if (leader != 0 && status->members[i].id == leader) name = status->members[i].node_id;
+    }
+    if (name != NULL) {
+        write_text(out, "leader", name);
+    } else {
+        buffer_append_string(out, ",\"leader\":null");
+    }
+    if (leader != 0) {
+        write_id(out, "leader_id", leader);
+    } else {
+        buffer_append_string(out, ",\"leader_id\":null");
+    }
+}
+
 static void write_cluster(struct buffer *out, const struct api *api, const struct replica_status *status)
 {
     const struct raft_status *raft = &status->raft;
     buffer_append_format(out, "{\"cluster_id\":\"%016" PRIx64 "\"", status->cluster_id);
     write_text(out, "node_id", api->host->node_id);
     write_id(out, "member_id", status->self);
-    if (raft->leader != 0) {
-        write_id(out, "leader", raft->leader);
-    } else {
-        buffer_append_string(out, ",\"leader\":null");
-    }
+    write_leader(out, status);
     write_text(out, "role", role_name(raft->role));
     write_number(out, "term", raft->term);
     write_number(out, "commit_index", raft->commit);

@@ -77,11 +77,8 @@ bool node_view_read(struct bytes body, struct node_view *out)
 
 json_t *node_view_json(struct bytes body, const char *endpoint)
 {
-    struct node_view view;
-    if (!node_view_read(body, &view)) return NULL;
     json_t *root = parse(body);
-    json_object_set(root, "leader_id", json_object_get(root, "leader"));
-    json_object_set_new(root, "leader", view.leader[0] != '\0' ? json_string(view.leader) : json_null());
+    if (root == NULL) return NULL;
     json_object_set_new(root, "endpoint", json_string(endpoint));
     return root;
 }

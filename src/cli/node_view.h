@@ -33,8 +33,7 @@ struct node_view {
 /* False when the body is no such answer. */
 bool node_view_read(struct bytes body, struct node_view *out);
 
-/* The answer as a JSON object in which "leader" is the node's name ("leader_id" its id) and "endpoint" who answered; NULL when
-   the body is no such answer. The caller's. */
+/* The answer as a JSON object, with "endpoint", who answered; NULL when the body is no such answer. The caller's. */
 json_t *node_view_json(struct bytes body, const char *endpoint);
 
 /* "ok", or what is wrong with the node, in a word. Static. */

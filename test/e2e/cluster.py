@@ -435,8 +435,7 @@ class Cluster:
             status = node.cluster()
             if status is None or status["leader"] is None:
                 continue
-            name = next((m["node_id"] for m in status["members"] if m["member_id"] == status["leader"]), None)
-            names.setdefault((status["term"], name), []).append(node)
+            names.setdefault((status["term"], status["leader"]), []).append(node)
         for (_, name), voters in names.items():
             if len(voters) > len(self.nodes) // 2 or len(voters) == len(self.running()) > 0:
                 return next(node for node in self.nodes if node.name == name)

@@ -242,7 +242,8 @@ class RestTest(e2e.TestCase):
             self.assertEqual({member["reachable"] for member in status["members"]}, {True})
             for member, other in zip(status["members"], self.nodes):
                 self.assertEqual(member["api_address"], other.endpoint())
-                self.assertEqual(member["is_leader"], member["member_id"] == status["leader"])
+                self.assertEqual(member["is_leader"], member["node_id"] == status["leader"])
+                self.assertEqual(member["is_leader"], member["member_id"] == status["leader_id"])
         self.shared.wait_until_equal()
 
     def test_health(self):

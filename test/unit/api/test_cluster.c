@@ -76,20 +76,21 @@ static void assert_cluster(const char *expected)
 static void test_leader(void **state)
 {
     (void)state;
-    assert_cluster("{\"cluster_id\":\"fedcba9876543210\",\"node_id\":\"node-1\",\"member_id\":\"0000000000000011\","
-                   "\"leader\":\"0000000000000011\",\"role\":\"leader\",\"term\":7,\"commit_index\":100,"
-                   "\"applied_index\":99,\"last_index\":102,\"first_index\":91,\"snapshot_index\":90,\"revision\":42,"
-                   "\"apply_hash\":\"ffffffffffffffff\",\"uncertain\":false,\"diverged\":false,\"disk_full\":false,"
-                   "\"members\":["
-                   "{\"node_id\":\"node-1\",\"member_id\":\"0000000000000011\",\"rpc_address\":\"host:1\","
-                   "\"api_address\":\"host:2\",\"reachable\":true,\"is_leader\":true,\"learner\":false,"
-                   "\"match_index\":101},"
-                   "{\"node_id\":\"node-2\",\"member_id\":\"0000000000000022\",\"rpc_address\":\"host:1\","
-                   "\"api_address\":\"host:2\",\"reachable\":true,\"is_leader\":false,\"learner\":false,"
-                   "\"round_trip_us\":250,\"match_index\":98,\"needs_snapshot\":false},"
-                   "{\"node_id\":\"node-3\",\"member_id\":\"0000000000000033\",\"rpc_address\":\"host:1\","
-                   "\"api_address\":\"host:2\",\"reachable\":false,\"is_leader\":false,\"learner\":false,"
-                   "\"match_index\":0,\"needs_snapshot\":true}]}");
+    assert_cluster(
+        "{\"cluster_id\":\"fedcba9876543210\",\"node_id\":\"node-1\",\"member_id\":\"0000000000000011\","
+        "\"leader\":\"node-1\",\"leader_id\":\"0000000000000011\",\"role\":\"leader\",\"term\":7,\"commit_index\":100,"
+        "\"applied_index\":99,\"last_index\":102,\"first_index\":91,\"snapshot_index\":90,\"revision\":42,"
+        "\"apply_hash\":\"ffffffffffffffff\",\"uncertain\":false,\"diverged\":false,\"disk_full\":false,"
+        "\"members\":["
+        "{\"node_id\":\"node-1\",\"member_id\":\"0000000000000011\",\"rpc_address\":\"host:1\","
+        "\"api_address\":\"host:2\",\"reachable\":true,\"is_leader\":true,\"learner\":false,"
+        "\"match_index\":101},"
+        "{\"node_id\":\"node-2\",\"member_id\":\"0000000000000022\",\"rpc_address\":\"host:1\","
+        "\"api_address\":\"host:2\",\"reachable\":true,\"is_leader\":false,\"learner\":false,"
+        "\"round_trip_us\":250,\"match_index\":98,\"needs_snapshot\":false},"
+        "{\"node_id\":\"node-3\",\"member_id\":\"0000000000000033\",\"rpc_address\":\"host:1\","
+        "\"api_address\":\"host:2\",\"reachable\":false,\"is_leader\":false,\"learner\":false,"
+        "\"match_index\":0,\"needs_snapshot\":true}]}");
     assert_int_equal(fixture.refreshed, 1);
 }
 
@@ -105,7 +106,7 @@ static void test_follower_without_leader(void **state)
     fixture.replica.status.members[0].learner = true;
     fixture.api.refresh_host = NULL; /* the host needn't have one */
     assert_cluster("{\"cluster_id\":\"fedcba9876543210\",\"node_id\":\"node-1\",\"member_id\":\"0000000000000011\","
-                   "\"leader\":null,\"role\":\"follower\",\"term\":7,\"commit_index\":100,"
+                   "\"leader\":null,\"leader_id\":null,\"role\":\"follower\",\"term\":7,\"commit_index\":100,"
                    "\"applied_index\":99,\"last_index\":102,\"first_index\":91,\"snapshot_index\":90,\"revision\":42,"
                    "\"apply_hash\":\"ffffffffffffffff\",\"uncertain\":true,\"diverged\":true,\"disk_full\":true,"
                    "\"members\":["

@@ -178,7 +178,8 @@ static void one_that_ignores_the_signal_is_killed(void **state)
 /* ---- what a node says of itself ---- */
 
 static const char view_text[] =
-    "{\"cluster_id\":\"00\",\"node_id\":\"b\",\"member_id\":\"02\",\"leader\":\"01\",\"role\":\"follower\",\"term\":4,"
+    "{\"cluster_id\":\"00\",\"node_id\":\"b\",\"member_id\":\"02\",\"leader\":\"a\",\"leader_id\":\"01\",\"role\":"
+    "\"follower\",\"term\":4,"
     "\"commit_index\":10,\"applied_index\":9,\"revision\":7,\"apply_hash\":\"ff\",\"uncertain\":false,\"diverged\":"
     "false,"
     "\"disk_full\":false,\"members\":[{\"node_id\":\"a\",\"api_address\":\"h:1\",\"reachable\":true,\"is_leader\":true,"

@@ -17,6 +17,8 @@ struct debug_print {
     struct buffer fed;
 
     /* A log. */
+    uint64_t written_blocks; /* that aren't all zero, and those of them that have a log's mark */
+    uint64_t marked_blocks;
     enum log_block_state run_state; /* of the blocks of one state that were seen last; GOOD: there is no run */
     uint64_t run_offset;
     uint64_t run_blocks;
@@ -115,6 +117,15 @@ static void field_text(struct debug_print *print, const char *name, const char *
         }
     }
     buffer_append_byte(print->out, '"');
+}
+
+static void print_failure(struct debug_print *print, uint64_t offset, const char *what)
+{
+    line_begin(print, "damage");
+    field_number(print, "offset", offset);
+    field_text(print, "what", what);
+    line_end(print);
+    print->bad = true;
 }
 
 /* ---- A log segment ---- */
@@ -236,6 +247,8 @@ static void print_batch(struct debug_print *print)
 
 static void print_block(struct debug_print *print, const uint8_t *block)
 {
+    if (!log_block_is_zero(block)) print->written_blocks++;
+    if (log_block_is_marked(block)) print->marked_blocks++;
     uint64_t number = print->offset / LOG_BLOCK_BYTES;
     if (number == 0) {
         print_segment_header(print, block);
@@ -288,6 +301,10 @@ static void finish_log(struct debug_print *print)
         line_end(print);
         print->bad = true;
     }
+    /* A file of something else may have a mark here and there. */
+    bool any_block = print->offset > 0;
+    if (!any_block || print->marked_blocks * 2 < print->written_blocks)
+        print_failure(print, 0, "this is no segment of a log");
 }
 
 /* ---- A snapshot ---- */
@@ -331,17 +348,11 @@ static void print_snapshot_header(struct debug_print *print, const struct snapsh
     }
 }
 
-static void print_failure(struct debug_print *print, uint64_t offset, const char *what)
-{
-    line_begin(print, "damage");
-    field_number(print, "offset", offset);
-    field_text(print, "what", what);
-    line_end(print);
-    print->bad = true;
-}
-
 static void feed_snapshot(struct debug_print *print, struct bytes bytes)
 {
+    const size_t head = SNAPSHOT_CHUNK_HEADER_BYTES + sizeof(uint32_t);
+    size_t wanted = head - print->fed.size;
+    buffer_append(&print->fed, bytes.data, bytes.size < wanted ? bytes.size : wanted);
     if (print->failed) return;
     snapshot_reader_feed(print->snapshot, bytes);
     for (;;) {
@@ -364,8 +375,12 @@ static void feed_snapshot(struct debug_print *print, struct bytes bytes)
 
 static void finish_snapshot(struct debug_print *print)
 {
-    if (print->failed || snapshot_reader_complete(print->snapshot)) return;
-    print_failure(print, snapshot_reader_offset(print->snapshot), "the file ends early");
+    if (!print->failed && print->fed.size > 0 && !snapshot_reader_complete(print->snapshot)) {
+        print_failure(print, snapshot_reader_offset(print->snapshot), "the file ends early");
+    }
+    bool marked = print->fed.size == SNAPSHOT_CHUNK_HEADER_BYTES + sizeof(uint32_t) &&
+                  get_u32(print->fed.data + SNAPSHOT_CHUNK_HEADER_BYTES) == SNAPSHOT_MAGIC;
+    if (!marked && snapshot_reader_offset(print->snapshot) == 0) print_failure(print, 0, "this is no snapshot");
 }
 
 /* ---- Two slots ---- */
@@ -400,7 +415,8 @@ static void print_raft_state(struct debug_print *print, const struct raft_state 
     print_members(print, state);
 }
 
-static void print_slot(struct debug_print *print, size_t offset, struct bytes slot)
+/* False when it isn't even known what stood there. */
+static bool print_slot(struct debug_print *print, size_t offset, struct bytes slot)
 {
     union {
         struct raft_state raft_state;
@@ -431,7 +447,7 @@ static void print_slot(struct debug_print *print, size_t offset, struct bytes sl
         field_text(print, "state", error == ERR_NO_FILE ? "empty" : error_code(error));
         print->bad = true;
         line_end(print);
-        return;
+        return magic == LOG_METADATA_MAGIC || magic == SNAPSHOT_METADATA_MAGIC || magic == RAFT_STATE_MAGIC;
     }
     field_text(print, "kind", kind);
     field_text(print, "state", "good");
@@ -456,6 +472,7 @@ static void print_slot(struct debug_print *print, size_t offset, struct bytes sl
         print_raft_state(print, &content.raft_state);
     }
     line_end(print);
+    return true;
 }
 
 static void feed_state(struct debug_print *print, struct bytes bytes)
@@ -468,14 +485,16 @@ static void feed_state(struct debug_print *print, struct bytes bytes)
 
 static void finish_state(struct debug_print *print)
 {
+    bool known = false;
     for (size_t i = 0; i < SLOT_COUNT; i++) {
         size_t offset = i * SLOT_BYTES;
         struct bytes slot = buffer_bytes(&print->fed);
         slot.size = slot.size > offset ? slot.size - offset : 0;
         if (slot.size > SLOT_BYTES) slot.size = SLOT_BYTES;
         if (slot.size > 0) slot.data += offset;
-        print_slot(print, offset, slot);
+        known = print_slot(print, offset, slot) || known;
     }
+    if (!known) print_failure(print, 0, "this is neither a raft state nor metadata of a log or of snapshots");
     if (print->offset > SLOT_COUNT * SLOT_BYTES) {
         print_failure(print, SLOT_COUNT * SLOT_BYTES, "bytes follow the slots");
     }

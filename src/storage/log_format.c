@@ -84,6 +84,11 @@ bool log_block_is_cut(const uint8_t *block)
     return block[LOG_BLOCK_BYTES - 2] == 0 || block[LOG_BLOCK_BYTES - 2] == (END_MARK & 0xff);
 }
 
+bool log_block_is_marked(const uint8_t *block)
+{
+    return get_u16(block + END_MARK_OFFSET) == END_MARK;
+}
+
 /* What every block of the segment has in front for its checksum, but for the block's number. */
 static uint32_t segment_seed(uint64_t log_id, uint64_t segment_number)
 {
@@ -105,7 +110,7 @@ enum log_block_state log_block_read(uint64_t log_id, uint64_t segment_number, ui
 {
     if (log_block_is_zero(block)) return LOG_BLOCK_UNTOUCHED;
     if (log_block_is_cut(block)) return LOG_BLOCK_CUT;
-    if (get_u16(block + END_MARK_OFFSET) != END_MARK) return LOG_BLOCK_DAMAGED;
+    if (!log_block_is_marked(block)) return LOG_BLOCK_DAMAGED;
     if (get_u32(block) != block_crc(segment_seed(log_id, segment_number), block_number, block)) {
         return LOG_BLOCK_DAMAGED;
     }

@@ -152,6 +152,8 @@ struct log_block_header {
 /* Whether the block ends in zeros where its end mark should be, as a write cut inside it leaves it. */
 bool log_block_is_cut(const uint8_t *block);
 bool log_block_is_zero(const uint8_t *block);
+/* Whether it has the end mark of a log's block. */
+bool log_block_is_marked(const uint8_t *block);
 
 enum log_block_state log_block_read(uint64_t log_id, uint64_t segment_number, uint32_t block_number,
                                     const uint8_t *block, struct log_block_header *out);

@@ -6,7 +6,6 @@
 #include "storage/file_name.h"
 #include "storage/text.h"
 
-#define SNAPSHOT_MAGIC 0x504e5343u /* "CSNP" */
 #define END_PAYLOAD_BYTES 8u
 #define METADATA_PAYLOAD_BYTES 40u
 

@@ -52,6 +52,7 @@
 #include "base/types.h"
 #include "storage/slots.h"
 
+#define SNAPSHOT_MAGIC 0x504e5343u /* "CSNP" */
 #define SNAPSHOT_VERSION 1u
 #define SNAPSHOT_CHUNK_HEADER_BYTES 16u
 /* What a writer aims at; one value may make a chunk longer, up to the limit. */

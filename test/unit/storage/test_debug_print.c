@@ -10,6 +10,10 @@
 #include "storage/raft_state.h"
 #include "storage/snapshot.h"
 
+#define NO_LOG "damage offset=0 what=\"this is no segment of a log\"\n"
+#define NO_SNAPSHOT "damage offset=0 what=\"this is no snapshot\"\n"
+#define NO_STATE "damage offset=0 what=\"this is neither a raft state nor metadata of a log or of snapshots\"\n"
+
 struct printed {
     struct buffer text;
     bool good;
@@ -169,9 +173,9 @@ static void a_spare_segment_and_an_owing_one(void **state)
            "first_batch=0 owed_index=9 owed_term=5 owed_extent_known=false\n");
 }
 
-static void a_snapshot_as_text(void **state)
+/* One chunk of keys; its offset. */
+static size_t write_small_snapshot(struct buffer *file)
 {
-    (void)state;
     struct snapshot_header header = {
         .snapshot_id = 0xab,
         .cluster_id = 0xcd,
@@ -185,12 +189,19 @@ static void a_snapshot_as_text(void **state)
         /* What might do harm on a terminal. */
         .members = {{.id = 9, .node_id = "n\x1b\"1", .rpc_address = "h\\:1", .api_address = "h\xff:2"}},
     };
-    struct buffer file = {0};
     struct snapshot_writer writer = {.snapshot_id = header.snapshot_id};
-    snapshot_write_header(&writer, &header, &file);
-    size_t keys_offset = file.size;
-    snapshot_write_chunk(&writer, SNAPSHOT_CHUNK_KEYS, bytes_of_string("keys"), &file);
-    snapshot_write_end(&writer, &file);
+    snapshot_write_header(&writer, &header, file);
+    size_t keys_offset = file->size;
+    snapshot_write_chunk(&writer, SNAPSHOT_CHUNK_KEYS, bytes_of_string("keys"), file);
+    snapshot_write_end(&writer, file);
+    return keys_offset;
+}
+
+static void a_snapshot_as_text(void **state)
+{
+    (void)state;
+    struct buffer file = {0};
+    size_t keys_offset = write_small_snapshot(&file);
     struct debug_print_options options = {.kind = DEBUG_PRINT_SNAPSHOT};
 #define HEAD                                                                                                           \
     "snapshot snapshot_id=00000000000000ab cluster_id=00000000000000cd index=3 term=4 chain=00000005 revision=6 "      \
@@ -262,8 +273,45 @@ static void state_files_as_json(void **state)
     expect(&options, bytes_of(file, SLOT_BYTES + 7), false,
            "slot offset=0 kind=\"log metadata\" state=\"damaged\"\n"
            "slot offset=4096 kind=\"unknown\" state=\"damaged\"\n");
-    expect(&options, bytes_of(NULL, 0), false,
-           "slot offset=0 kind=\"unknown\" state=\"empty\"\nslot offset=4096 kind=\"unknown\" state=\"empty\"\n");
+    expect(
+        &options, bytes_of(NULL, 0), false,
+        "slot offset=0 kind=\"unknown\" state=\"empty\"\nslot offset=4096 kind=\"unknown\" state=\"empty\"\n" NO_STATE);
+}
+
+/* A file of each kind, an empty one and a text, printed as each kind. */
+static void a_file_of_another_kind_is_called_so(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct buffer snapshot = {0};
+    static uint8_t slots[SLOT_COUNT * SLOT_BYTES];
+    static uint8_t text[2000];
+    const struct log_metadata metadata = {.log_id = 10, .first_segment = 11, .last_segment = 12};
+    write_small_log(&fixture);
+    write_small_snapshot(&snapshot);
+    log_metadata_encode(&metadata, 1, slots);
+    log_metadata_encode(&metadata, 1, slots + SLOT_BYTES);
+    memset(text, 'x', sizeof text);
+    const struct bytes files[] = {
+        [DEBUG_PRINT_LOG] = bytes_of(fixture.segments[0].data, fixture.segments[0].size),
+        [DEBUG_PRINT_SNAPSHOT] = buffer_bytes(&snapshot),
+        [DEBUG_PRINT_STATE] = bytes_of(slots, sizeof slots),
+        bytes_of(text, sizeof text),
+        bytes_of(NULL, 0),
+    };
+    static const char *const verdicts[] = {NO_LOG, NO_SNAPSHOT, NO_STATE};
+    for (size_t kind = 0; kind < ARRAY_COUNT(verdicts); kind++) {
+        for (size_t i = 0; i < ARRAY_COUNT(files); i++) {
+            struct debug_print_options options = {.kind = (enum debug_print_kind)kind};
+            struct printed printed = print(&options, files[i], 512);
+            buffer_append_byte(&printed.text, '\0');
+            assert_int_equal(printed.good, i == kind);
+            assert_int_equal(strstr((const char *)printed.text.data, verdicts[kind]) != NULL, i != kind);
+            buffer_free(&printed.text);
+        }
+    }
+    buffer_free(&snapshot);
+    fixture_free(&fixture);
 }
 
 /* Whatever the bytes are, it ends, and all lines are whole. */
@@ -294,6 +342,7 @@ int main(void)
         cmocka_unit_test(a_spare_segment_and_an_owing_one),
         cmocka_unit_test(a_snapshot_as_text),
         cmocka_unit_test(state_files_as_json),
+        cmocka_unit_test(a_file_of_another_kind_is_called_so),
         cmocka_unit_test(any_bytes_can_be_printed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/types.h"
@@ -21,14 +22,14 @@ struct copy {
     struct disk *disk;
     const char *path;
     struct disk_file *file;
+    bool failed;
 };
 
 static bool write_bytes(void *user, uint64_t offset, struct bytes bytes)
 {
     struct copy *copy = user;
-    if (disk_write(copy->disk, copy->file, offset, bytes.data, bytes.size) == ERR_OK) return true;
-    cli_fail(CLI_FAILED, "%s", copy->disk->error_text);
-    return false;
+    copy->failed = disk_write(copy->disk, copy->file, offset, bytes.data, bytes.size) != ERR_OK;
+    return !copy->failed;
 }
 
 /* Copies into `path`, which is there whole or not at all. `in` is the disk that is read from, `out` the one written to. */
@@ -47,6 +48,7 @@ static enum error copy_snapshot(struct disk *in, struct disk *out, const char *s
     }
     struct snapshot_visitor visitor = {.bytes = write_bytes, .user = &copy};
     error = snapshot_file_read(in, source, &visitor, summary, text);
+    if (copy.failed) snprintf(text, SNAPSHOT_FILE_TEXT_BYTES, "%s", out->error_text);
     if (error == ERR_OK) {
         error = disk_sync(out, copy.file);
         if (error == ERR_OK) error = disk_rename(out, temporary, path);
@@ -131,14 +133,18 @@ static int back_up(const char *directory, const char *path, raft_index at_least,
     }
     os_disk_destroy(&in);
     os_disk_destroy(&out);
+    if (!found && access(directory, F_OK) != 0) {
+        return cli_fail_with(json, ERR_NO_FILE, "there is no directory %s: is it this node's, and on this machine?",
+                             directory);
+    }
     if (!found) {
-        return cli_fail(
-            CLI_FAILED,
+        return cli_fail_with(
+            json, ERR_NO_FILE,
             "there is no snapshot in %s yet: a node makes one once enough was written (see --snapshot-log-bytes), or "
             "when it is asked to: give --now, and --endpoints if the node doesn't listen on 127.0.0.1:7777",
             directory);
     }
-    if (error != ERR_OK) return cli_fail(CLI_FAILED, "%s", text[0] != '\0' ? text : error_text(error));
+    if (error != ERR_OK) return cli_fail_with(json, error, "%s", text[0] != '\0' ? text : error_text(error));
     print_summary(&summary, path, json);
     return CLI_OK;
 }
@@ -152,7 +158,7 @@ static int check_backup(const char *path, bool json)
     os_disk_init(&disk);
     enum error error = snapshot_file_read(&disk.port, path, &nothing, &summary, text);
     os_disk_destroy(&disk);
-    if (error != ERR_OK) return cli_fail(CLI_FAILED, "%s", text);
+    if (error != ERR_OK) return cli_fail_with(json, error, "%s", text);
     print_summary(&summary, path, json);
     return CLI_OK;
 }

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/types.h"
+#include "cli/options.h"
 #include "node/settings.h"
 #include "os/huge_pages.h"
 
@@ -65,6 +66,36 @@ int cli_fail(enum cli_exit code, const char *format, ...)
     return code;
 }
 
+void cli_print_failure(bool json, const char *code, const char *where, const char *message)
+{
+    if (!json) {
+        if (where != NULL) {
+            cli_fail(CLI_FAILED, "%s (%s, %s)", message, code, where);
+        } else {
+            cli_fail(CLI_FAILED, "%s", message);
+        }
+        return;
+    }
+    json_t *error = json_pack("{s:s,s:s}", "code", code, "message", message);
+    if (error != NULL && where != NULL) json_object_set_new(error, "endpoint", json_string(where));
+    json_t *root = json_pack("{s:o}", "error", error);
+    char *text = root != NULL ? json_dumps(root, 0) : NULL;
+    puts(text != NULL ? text : "{\"error\": {\"code\": \"internal\", \"message\": \"an unreadable answer\"}}");
+    free(text);
+    json_decref(root);
+}
+
+int cli_fail_with(bool json, enum error error, const char *format, ...)
+{
+    char message[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    cli_print_failure(json, error_code(error), NULL, message);
+    return CLI_FAILED;
+}
+
 void cli_print_error(struct bytes lines)
 {
     if (lines.size > 0) fwrite(lines.data, 1, lines.size, stderr);
@@ -102,9 +133,20 @@ static int fail_unknown(const char *name)
 
 static int version_command(int argument_count, char **arguments)
 {
-    (void)argument_count;
-    (void)arguments;
-    printf("coracle %s\n", cli_version());
+    bool json = false;
+    const struct option_row rows[] = {
+        {.name = "json", .kind = OPTION_SWITCH, .value = &json, .help = "Print JSON, for programs."},
+    };
+    const struct option_table table = {
+        .usage = "coracle version [flags]",
+        .description = "Prints the program's version.\n",
+        .rows = rows,
+        .row_count = ARRAY_COUNT(rows),
+    };
+    size_t count;
+    enum options_outcome outcome = options_parse(&table, argument_count, arguments, NULL, &count);
+    if (outcome != OPTIONS_OK) return options_exit_code(outcome);
+    printf(json ? "{\"coracle\": \"%s\"}\n" : "coracle %s\n", cli_version());
     return CLI_OK;
 }
 
@@ -113,7 +155,7 @@ static int help_command(int argument_count, char **arguments)
     char help_flag[] = "--help";
     char *only_help[] = {help_flag, NULL};
     const struct command *command = argument_count > 0 ? find_command(arguments[0]) : NULL;
-    if (command != NULL && command->run != help_command && command->run != version_command) {
+    if (command != NULL && command->run != help_command) {
         return command->run(1, only_help);
     }
     if (argument_count > 0 && command == NULL && strcmp(arguments[0], "--help") != 0 &&

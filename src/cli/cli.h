@@ -8,6 +8,7 @@
 #define CORACLE_CLI_CLI_H
 
 #include "base/bytes.h"
+#include "base/error.h"
 
 enum cli_exit { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
@@ -35,6 +36,11 @@ char *cli_program_path(void);
 
 /* "coracle: …" on stderr, then the given exit code, so that a command can `return cli_fail(…)`. */
 int cli_fail(enum cli_exit code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A failure of a command with --json: {"error": {"code", "message"}} on stdout; without it as cli_fail. Returns CLI_FAILED. */
+int cli_fail_with(bool json, enum error error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same for one that a node reported, `where` it did. */
+void cli_print_failure(bool json, const char *code, const char *where, const char *message);
 
 /* Writes lines to stderr, as they are. */
 void cli_print_error(struct bytes lines);

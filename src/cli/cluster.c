@@ -32,6 +32,7 @@ struct init_options {
     const char *directory;
     const char *prefix;
     uint64_t size, api_port_start, rpc_port_start;
+    bool dry_run;
 };
 
 /* Lists the members that the options describe. False after printing why they can't be. */
@@ -68,7 +69,7 @@ static bool list_members(const struct init_options *options, struct join_cluster
 
 static int init_command(int argument_count, char **arguments)
 {
-    struct init_options options = {DEFAULT_DIRECTORY, "node", 3, 7777, 6666};
+    struct init_options options = {DEFAULT_DIRECTORY, "node", 3, 7777, 6666, false};
     const struct option_row rows[] = {
         DIRECTORY_ROW(&options.directory),
         {.name = "cluster-size",
@@ -97,6 +98,10 @@ static int init_command(int argument_count, char **arguments)
          .help = "The first node's port for the other nodes; the next ones follow.",
          .low = 1,
          .high = 65535},
+        {.name = "dry-run",
+         .kind = OPTION_SWITCH,
+         .value = &options.dry_run,
+         .help = "Print the files that would be made, and make nothing."},
     };
     const struct option_table table = {
         .usage = "coracle cluster init [flags]",
@@ -111,6 +116,7 @@ static int init_command(int argument_count, char **arguments)
     enum options_outcome outcome = options_parse(&table, argument_count, arguments, NULL, &count);
     if (outcome != OPTIONS_OK) return options_exit_code(outcome);
     if (!list_members(&options, &members)) return CLI_USAGE;
+    if (options.dry_run) return local_cluster_print(options.directory, &members) ? CLI_OK : CLI_FAILED;
     if (!local_cluster_create(options.directory, &members)) return CLI_FAILED;
     printf("made a cluster of %u in %s\n", members.member_count, options.directory);
     for (uint32_t i = 0; i < members.member_count; i++) {
@@ -356,7 +362,8 @@ static int down_command(int argument_count, char **arguments)
 
 /* ---- status ---- */
 
-static void print_row(const struct local_cluster *cluster, uint32_t i, const struct remote_answer *answer)
+/* `width`: of a node's name. */
+static void print_row(const struct local_cluster *cluster, uint32_t i, const struct remote_answer *answer, int width)
 {
     struct node_view view;
     char pid[16] = "-";
@@ -364,11 +371,12 @@ static void print_row(const struct local_cluster *cluster, uint32_t i, const str
     if (cluster->nodes[i].pid != 0) snprintf(pid, sizeof pid, "%d", (int)cluster->nodes[i].pid);
     bool answered = answer->error == ERR_OK && answer->status == 200;
     if (answered && node_view_read(buffer_bytes(&answer->body), &view)) {
-        printf("%-16s %-8s %-14s %-10s %-16s %6" PRIu64 " %10" PRIu64 " %10" PRIu64 "  %s\n", node_id, pid, view.role,
-               node_view_health(&view), view.leader[0] != '\0' ? view.leader : "-", view.term, view.commit_index,
-               view.applied_index, view.apply_hash);
+        printf("%-*s  %-8s %-14s %-11s %-*s  %6" PRIu64 " %10" PRIu64 " %10" PRIu64 "  %s\n", width, node_id, pid,
+               view.role, node_view_health(&view), width, view.leader[0] != '\0' ? view.leader : "-", view.term,
+               view.commit_index, view.applied_index, view.apply_hash);
     } else {
-        printf("%-16s %-8s %-14s %-10s\n", node_id, pid, "-", cluster->nodes[i].pid != 0 ? "no answer" : "not running");
+        printf("%-*s  %-8s %-14s %s\n", width, node_id, pid, "-",
+               cluster->nodes[i].pid != 0 ? "no answer" : "not running");
     }
 }
 
@@ -386,9 +394,14 @@ static json_t *row_json(const struct local_cluster *cluster, uint32_t i, const s
 static void print_cluster(const struct local_cluster *cluster, const struct remote_answer *answers, bool json)
 {
     if (!json) {
-        printf("%-16s %-8s %-14s %-10s %-16s %6s %10s %10s  %s\n", "NODE", "PID", "ROLE", "HEALTH", "LEADER", "TERM",
-               "COMMITTED", "APPLIED", "HASH");
-        for (uint32_t i = 0; i < cluster->members.member_count; i++) print_row(cluster, i, &answers[i]);
+        int width = (int)strlen("LEADER");
+        for (uint32_t i = 0; i < cluster->members.member_count; i++) {
+            int size = (int)strlen(cluster->members.members[i].node_id);
+            if (size > width) width = size;
+        }
+        printf("%-*s  %-8s %-14s %-11s %-*s  %6s %10s %10s  %s\n", width, "NODE", "PID", "ROLE", "HEALTH", width,
+               "LEADER", "TERM", "COMMITTED", "APPLIED", "HASH");
+        for (uint32_t i = 0; i < cluster->members.member_count; i++) print_row(cluster, i, &answers[i], width);
         return;
     }
     json_t *list = json_array();
@@ -467,10 +480,10 @@ int cluster_command(int argument_count, char **arguments)
     }
     fputs("Usage: coracle cluster init|up|down|status [flags]\n\n"
           "A cluster on this machine, for trying out and for tests.\n\n"
-          "  init    make its directories and configuration\n"
-          "  up      start its nodes, and stay until Ctrl-C (or --detach)\n"
-          "  down    stop them\n"
-          "  status  ask each node how it is\n\n"
+          "  init    make its directories and configuration; with --dry-run print what it would make\n"
+          "  up      start its nodes, and stay until Ctrl-C (or --detach); with --dry-run print the commands\n"
+          "  down    stop them; takes no --dry-run\n"
+          "  status  ask each node how it is; changes nothing, so it takes no --dry-run either\n\n"
           "Each explains itself: coracle cluster up --help\n",
           help ? stdout : stderr);
     return help ? CLI_OK : CLI_USAGE;

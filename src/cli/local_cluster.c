@@ -85,20 +85,34 @@ static json_t *cluster_json(const struct join_cluster *members)
     return list;
 }
 
-static bool create_node(const char *directory, const char *cluster_file, const struct join_member *member)
+static json_t *node_json(const char *directory, const char *cluster_file, const struct join_member *member)
 {
-    char *node = local_cluster_path(directory, member->node_id, NULL);
     char *data = local_cluster_path(directory, member->node_id, "data");
-    char *file = local_cluster_path(directory, member->node_id, "config.json");
     json_t *root = json_pack("{s:s,s:i,s:i,s:s,s:s,s:s}", "node_id", member->node_id, "api_port", (int)member->api_port,
                              "rpc_port", (int)member->rpc_port, "cluster_mode", "static", "cluster_config_path",
                              cluster_file, "data_dir", data);
+    mem_free(data);
+    return root;
+}
+
+static bool create_node(const char *directory, const char *cluster_file, const struct join_member *member)
+{
+    char *node = local_cluster_path(directory, member->node_id, NULL);
+    char *file = local_cluster_path(directory, member->node_id, "config.json");
+    json_t *root = node_json(directory, cluster_file, member);
     bool good = make_directory(node) && write_json(file, root);
     json_decref(root);
     mem_free(node);
-    mem_free(data);
     mem_free(file);
     return good;
+}
+
+static bool is_new(const char *cluster_file, const char *directory)
+{
+    if (access(cluster_file, F_OK) != 0) return true;
+    cli_fail(CLI_FAILED, "there is a cluster in %s already; `coracle cluster up --cluster-dir=%s` runs it", directory,
+             directory);
+    return false;
 }
 
 bool local_cluster_create(const char *directory, const struct join_cluster *members)
@@ -110,11 +124,7 @@ bool local_cluster_create(const char *directory, const struct join_cluster *memb
         return false;
     }
     char *cluster_file = local_cluster_path(base, "cluster.json", NULL);
-    bool good = access(cluster_file, F_OK) != 0;
-    if (!good) {
-        cli_fail(CLI_FAILED, "there is a cluster in %s already; `coracle cluster up --cluster-dir=%s` runs it",
-                 directory, directory);
-    }
+    bool good = is_new(cluster_file, directory);
     for (uint32_t i = 0; good && i < members->member_count; i++) {
         good = create_node(base, cluster_file, &members->members[i]);
     }
@@ -123,6 +133,41 @@ bool local_cluster_create(const char *directory, const struct join_cluster *memb
         good = write_json(cluster_file, list);
         json_decref(list);
     }
+    mem_free(cluster_file);
+    mem_free(base);
+    return good;
+}
+
+/* The same for a directory that needn't be there. */
+static char *absolute_new(const char *path)
+{
+    char *found = absolute(path);
+    char *here = found == NULL && path[0] != '/' ? absolute(".") : NULL;
+    if (found == NULL) found = here != NULL ? local_cluster_path(here, path, NULL) : mem_copy_string(path);
+    mem_free(here);
+    return found;
+}
+
+static void print_json(const char *directory, const char *first, const char *second, json_t *root)
+{
+    char *path = local_cluster_path(directory, first, second);
+    char *text = json_dumps(root, JSON_INDENT(2));
+    printf("%s\n%s\n", path, text);
+    free(text);
+    json_decref(root);
+    mem_free(path);
+}
+
+bool local_cluster_print(const char *directory, const struct join_cluster *members)
+{
+    char *base = absolute_new(directory);
+    char *cluster_file = local_cluster_path(base, "cluster.json", NULL);
+    bool good = is_new(cluster_file, directory);
+    for (uint32_t i = 0; good && i < members->member_count; i++) {
+        const struct join_member *member = &members->members[i];
+        print_json(base, member->node_id, "config.json", node_json(base, cluster_file, member));
+    }
+    if (good) print_json(base, "cluster.json", NULL, cluster_json(members));
     mem_free(cluster_file);
     mem_free(base);
     return good;

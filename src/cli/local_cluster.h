@@ -34,6 +34,9 @@ void local_cluster_close(struct local_cluster *cluster);
 /* Makes directories and files of a new one. False after printing why not; an existing cluster is left alone. */
 bool local_cluster_create(const char *directory, const struct join_cluster *members);
 
+/* Prints path and content of each file that local_cluster_create would make. Likewise false. */
+bool local_cluster_print(const char *directory, const struct join_cluster *members);
+
 /* Which of the nodes run now: those whose process in the pid file is a node with that configuration. */
 void local_cluster_look(struct local_cluster *cluster);
 /* Forgets those that ended since, whether they are children of this process or not, and removes their pid files. */

@@ -49,7 +49,6 @@ enum options_outcome options_parse(const struct option_table *table, int argumen
 /* What a command exits with when it isn't to go on. */
 int options_exit_code(enum options_outcome outcome);
 
-
 /* The same without printing: problems, one line each, go to `problems`; the help text to `help`. */
 enum options_outcome options_read(const struct option_table *table, int argument_count, char **arguments,
                                   const char **positional, size_t *positional_count, struct buffer *problems,

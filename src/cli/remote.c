@@ -153,35 +153,21 @@ void remote_call(struct remote *remote, const struct client_request *request, st
 
 /* ---- failures ---- */
 
-static void print_failure(const struct remote_options *options, const char *code, const char *message,
-                          const char *where)
-{
-    if (!options->json) {
-        cli_fail(CLI_FAILED, "%s (%s, %s)", message, code, where);
-        return;
-    }
-    json_t *root = json_pack("{s:{s:s,s:s,s:s}}", "error", "code", code, "message", message, "endpoint", where);
-    char *text = root != NULL ? json_dumps(root, 0) : NULL;
-    puts(text != NULL ? text : "{\"error\": {\"code\": \"internal\", \"message\": \"an unreadable answer\"}}");
-    free(text);
-    json_decref(root);
-}
-
 int remote_fail(const struct remote_options *options, const struct remote_answer *answer)
 {
     if (answer->error == ERR_NETWORK) {
-        print_failure(options, error_code(ERR_NETWORK), "no node could be reached: is one running there?",
-                      options->endpoints);
+        cli_print_failure(options->json, error_code(ERR_NETWORK), options->endpoints,
+                          "no node could be reached: is one running there?");
         return CLI_FAILED;
     }
     if (answer->error != ERR_OK) {
-        print_failure(options, error_code(answer->error), error_text(answer->error), answer->endpoint);
+        cli_print_failure(options->json, error_code(answer->error), answer->endpoint, error_text(answer->error));
         return CLI_FAILED;
     }
     struct buffer message = {0};
     enum error error = client_kv_error(buffer_bytes(&answer->body), &message);
     buffer_append_byte(&message, '\0');
-    print_failure(options, error_code(error), (const char *)message.data, answer->endpoint);
+    cli_print_failure(options->json, error_code(error), answer->endpoint, (const char *)message.data);
     buffer_free(&message);
     return CLI_FAILED;
 }

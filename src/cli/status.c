@@ -6,12 +6,25 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/node_view.h"
 
+static int wider(int width, const char *text)
+{
+    int size = (int)strlen(text);
+    return size > width ? size : width;
+}
+
 static void print_members(const struct node_view *view)
 {
-    printf("\n%-20s %-24s %-10s %-9s %s\n", "NODE", "API", "ROLE", "REACHABLE", "BEHIND");
+    int node = (int)strlen("NODE");
+    int api = (int)strlen("API");
+    for (uint32_t i = 0; i < view->member_count; i++) {
+        node = wider(node, view->members[i].node_id);
+        api = wider(api, view->members[i].api_address);
+    }
+    printf("\n%-*s  %-*s  %-8s  %-9s  %s\n", node, "NODE", api, "API", "ROLE", "REACHABLE", "BEHIND");
     for (uint32_t i = 0; i < view->member_count; i++) {
         const struct member_view *member = &view->members[i];
         char behind[32] = "-";
@@ -19,7 +32,7 @@ static void print_members(const struct node_view *view)
             uint64_t entries = view->commit_index > member->match_index ? view->commit_index - member->match_index : 0;
             snprintf(behind, sizeof behind, "%" PRIu64, entries);
         }
-        printf("%-20s %-24s %-10s %-9s %s\n", member->node_id, member->api_address,
+        printf("%-*s  %-*s  %-8s  %-9s  %s\n", node, member->node_id, api, member->api_address,
                member->leads ? "leader" : "follower", member->reachable ? "yes" : "no", behind);
     }
 }

@@ -430,6 +430,10 @@ class CommandsTest(e2e.TestCase):
         text = run("status")
         for node in cluster.nodes:
             self.assertIn(node.name, text)
+        # Columns stand under their headings, however long names and addresses are.
+        heading, *rows = text.split("\n\n")[1].splitlines()
+        for row in rows:
+            self.assertIn(row[heading.index("REACHABLE") :].split()[0], ("yes", "no"))
 
     def test_endpoints(self):
         cluster = self.cluster(3, {"election-timeout": 500, "heartbeat": 100}).start()
@@ -466,6 +470,16 @@ class CommandsTest(e2e.TestCase):
         place, directory, endpoints = self.local_cluster()
         again = self.run_failing(1, "cluster", "init", directory)
         self.assertIn("already", again.stderr)
+        self.assertIn("already", self.run_failing(1, "cluster", "init", directory, "--dry-run").stderr)
+        # What a dry run prints is what the real one writes.
+        lines = self.run_ok("cluster", "init", f"--cluster-dir={place}-dry", "--cluster-size=2", "--dry-run").splitlines()
+        self.assertFalse(pathlib.Path(f"{place}-dry").exists())
+        self.run_ok("cluster", "init", f"--cluster-dir={place}-dry", "--cluster-size=2")
+        for name in ("cluster.json", "node-1/config.json", "node-2/config.json"):
+            written = pathlib.Path(f"{place}-dry", name)
+            at = lines.index(str(written)) + 1
+            text = written.read_text().splitlines()
+            self.assertEqual(lines[at : at + len(text)], text)
         commands = self.run_ok("cluster", "up", directory, "--dry-run").splitlines()
         self.assertEqual(len(commands), 3)
         for i, command in enumerate(commands):
@@ -561,6 +575,29 @@ class CommandsTest(e2e.TestCase):
         self.assertIn(str(backup), result.stderr)
         self.run_failing(1, "restore", backup, "--id=another", f"--data-dir={place}/another")
         self.assertFalse((place / "another" / "state").exists())
+
+    def test_version(self):
+        text = self.run_ok("version")
+        self.assertEqual(json.loads(self.run_ok("version", "--json")), {"coracle": text.split()[1]})
+        for asked in (("version", "--help"), ("help", "version")):
+            self.assertIn("Usage: coracle version", self.run_ok(*asked))
+        for wrong in ("extra", "--jsno"):
+            result = self.run_failing(2, "version", wrong)
+            self.assertEqual(result.stdout, "")
+            self.assertIn(wrong, result.stderr)
+
+    def test_failing_backups_say_why(self):
+        place = self.directory()
+        backup = place / "backup.snap"
+        result = self.run_failing(1, "backup", backup, f"--data-dir={place}/nowhere")
+        self.assertIn(f"no directory {place}/nowhere/snapshot", result.stderr)
+        backup.write_bytes(b"nonsense" * 10)
+        for arguments, code in ((("--check",), "damaged"), ((f"--data-dir={place}/nowhere",), "no_file")):
+            result = self.run_failing(1, "backup", backup, "--json", *arguments)
+            self.assertEqual((json.loads(result.stdout)["error"]["code"], result.stderr), (code, ""))
+            self.assertTrue(json.loads(result.stdout)["error"]["message"])
+        for kind in ("log", "snapshot", "state"):
+            self.assertRegex(self.run_failing(1, "debug", kind, backup).stdout, "this is (no|neither)")
 
     def restore(self, node, backup, name, data):
         ports = e2e.free_ports(2)

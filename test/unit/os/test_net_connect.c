@@ -295,7 +295,7 @@ static void running_out_of_descriptors_pauses_accepting(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 
     assert_int_equal(test.warnings, 1);
-    assert_string_equal(test.warning, "accepting connections failed error=Too many open files connections=1 "
+    assert_string_equal(test.warning, "accepting connections failed error=\"Too many open files\" connections=1 "
                                       "retry_ms=100");
     assert_int_equal(test.server_count, 1);
     assert_in_range(rounds, 2, 20);

@@ -28,7 +28,7 @@ struct sim_node {
     bool may_fail;       /* a fault was injected that may end it or keep it from starting */
     bool power_lost;     /* what its end does to disk and network */
     bool stopping;       /* drive_stop was called */
-    bool stay_down;      /* not started again by itself */
+    bool stay_down;      /* not started again by itself; nothing is expected of it any more */
     bool damaged;        /* its disk is damaged: it may refuse to start for it, if it says which file */
     bool beyond_repair;  /* it refused so */
     char complaint[512]; /* the last that it said of damage */

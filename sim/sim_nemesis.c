@@ -442,6 +442,17 @@ void sim_nemesis_start(struct sim_nemesis *nemesis)
     schedule_next(nemesis);
 }
 
+/* The node goes on, but only the others of the minority hear of it, and perhaps clients. */
+static void cut_off_for_good(struct sim_nemesis *nemesis, unsigned number, unsigned first_down, unsigned down)
+{
+    unsigned count = nemesis->cluster->node_count;
+    bool from_clients = random_chance(&nemesis->random, 500);
+    for (unsigned i = 0; i < SIM_HOSTS_MAX; i++) {
+        bool of_minority = i < count && (i + count - first_down) % count < down;
+        if (!of_minority && (i < SIM_NODES_MAX || from_clients)) block_both(nemesis, i, number);
+    }
+}
+
 void sim_nemesis_end(struct sim_nemesis *nemesis, bool minority_down)
 {
     struct sim_cluster *cluster = nemesis->cluster;
@@ -461,6 +472,7 @@ void sim_nemesis_end(struct sim_nemesis *nemesis, bool minority_down)
     }
     unsigned down = minority_down && !nemesis->keeper.ruined ? sim_keeper_spare(&nemesis->keeper) : 0;
     unsigned first_down = any_node(nemesis);
+    bool cut_off = random_chance(&nemesis->random, 400);
     for (unsigned i = 0; i < cluster->node_count; i++) {
         struct sim_node *node = &cluster->nodes[i];
         node->disk.crash_at = 0;
@@ -470,7 +482,11 @@ void sim_nemesis_end(struct sim_nemesis *nemesis, bool minority_down)
         if (node->state != SIM_NODE_ENDING) sim_world_pause(world, i, 0);
         if (down > 0 && (i + cluster->node_count - first_down) % cluster->node_count < down) {
             node->stay_down = true;
-            sim_cluster_crash(cluster, i, true, 0);
+            if (cut_off && node->state == SIM_NODE_UP) {
+                cut_off_for_good(nemesis, i, first_down, down);
+            } else {
+                sim_cluster_crash(cluster, i, true, 0);
+            }
         } else if (node->state == SIM_NODE_DOWN) {
             sim_cluster_start(cluster, i);
         }

@@ -27,7 +27,7 @@ void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, 
                       struct sim_workload *workload, sim_fault_set allowed);
 void sim_nemesis_start(struct sim_nemesis *nemesis);
 /* Stops, and makes everything whole again: links, disks, processes; but for what is damaged. With `minority_down`, a random
-   minority stays down, as large as the keeper of books allows. After a ruin, nothing more is owed: see sim_keeper.h. */
+   minority stays down, or cut off, as large as the keeper of books allows. After a ruin, nothing more is owed: see sim_keeper.h. */
 void sim_nemesis_end(struct sim_nemesis *nemesis, bool minority_down);
 
 #endif

@@ -181,7 +181,7 @@ static enum error write_small_files(struct restore *restore, const struct snapsh
         .term = header->term,
         /* Above any that the snapshot remembers of this member (raft_state.h): else its first commands would be taken for
            repeats of old ones. */
-        .incarnation = wall_clock_ms(),
+        .incarnation = raft_state_first_incarnation(wall_clock_ms(), random_number()),
     };
     snprintf(state.node_id, sizeof state.node_id, "%s", config_text(config, SETTING_NODE_ID));
 

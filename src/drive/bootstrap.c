@@ -146,7 +146,8 @@ static uint64_t random_number(const struct bootstrap *bootstrap)
    left, and its commands for repeats. So it counts from the clock, by more than anyone restarts. */
 static uint64_t first_incarnation(const struct bootstrap *bootstrap)
 {
-    return (uint64_t)(loop_wall_clock(bootstrap->ports->loop) / TIME_NS_PER_MS);
+    uint64_t wall_clock_ms = (uint64_t)(loop_wall_clock(bootstrap->ports->loop) / TIME_NS_PER_MS);
+    return raft_state_first_incarnation(wall_clock_ms, random_number(bootstrap));
 }
 
 static void fresh_state(const struct bootstrap *bootstrap, struct raft_state *state)

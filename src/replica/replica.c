@@ -188,14 +188,19 @@ static void pass_on(struct replica *replica, enum raft_event_type type, const st
     replica_raft(replica, &raft_event, effects);
 }
 
+#define NAMESAKE_RANDOM_BITS 40
+
 /* Commands of an incarnation below the newest one that is known count as repeats (sessions.h). */
-static void outgrow_namesake(struct replica *replica, struct replica_effects *effects)
+static void outgrow_namesake(struct replica *replica, const struct raft_status *status, struct replica_effects *effects)
 {
+    if (status->uncertain) return; /* it has yet to see the newest */
     uint64_t known = sessions_incarnation(&replica->sessions, replica->config.raft.self);
     if (known <= replica_incarnation(replica)) return;
     MARK(NAMESAKE_OUTGROWN);
-    /* Starts after the one that is known may have sent commands that are still on their way. */
-    replica->wanted_incarnation = known + RAFT_STATE_RESTARTS_MAX;
+    /* Starts after the one that is known may have sent commands that are still on their way. And a life between may have gone on from
+       the same one: if this were its incarnation too, its commands would be taken for this life's, and answered. */
+    uint64_t random = random_mix(replica->config.raft.seed ^ known) >> (64 - NAMESAKE_RANDOM_BITS);
+    replica->wanted_incarnation = known + RAFT_STATE_RESTARTS_MAX + random;
     log_warn(replica->logger,
              "this member had a later incarnation before: its clock was behind when its files were made",
              "incarnation=%llu known=%llu now=%llu", (unsigned long long)replica->config.incarnation,
@@ -271,10 +276,10 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
         break;
     }
     apply_committed(replica, effects);
-    outgrow_namesake(replica, effects);
     reads_take_answers(replica, effects);
     struct raft_status status;
     raft_status(replica->raft, &status);
+    outgrow_namesake(replica, &status, effects);
     if (status.leader != replica->last_leader) {
         if (status.leader != 0) replica->leader_changes++;
         replica->last_leader = status.leader;

@@ -11,7 +11,7 @@
  *         24     8  log id: random, made with the file
  *         32     8  term
  *         40     8  vote: member id, or 0
- *         48     8  incarnation: counts the starts, from the wall clock's milliseconds when the file was made
+ *         48     8  incarnation: counts the starts, from the wall clock when the file was made
  *         56     8  no vote before this term: set on a member that came back with a wiped disk
  *         64     1  catching up: 1 until that member caught up (it neither votes nor counts)
  *         65     7  zero
@@ -35,6 +35,13 @@
 
 /* What a slot has room for beside the largest payload. */
 #define RAFT_STATE_ROOM_BYTES 64u
+
+/* The incarnation of a member without files: milliseconds, so that it is above those it had before if the clock is right, and 20 random
+   bits, so that it is none of those if the clock isn't (one that begins in 1970 at each boot, say). `random`: any. */
+static inline uint64_t raft_state_first_incarnation(uint64_t wall_clock_ms, uint64_t random)
+{
+    return wall_clock_ms << 20 | (random & 0xfffff);
+}
 
 struct raft_state_member {
     char node_id[NODE_ID_BYTES_MAX + 1];

@@ -874,6 +874,30 @@ static void test_a_namesake_of_the_past_is_outgrown(void **state)
     end(harness);
 }
 
+/* Two lives that go on from the same one don't come to the same incarnation: the second would answer its clients for what the first
+   had done. */
+static void test_two_lives_outgrow_the_same_namesake_apart(void **state)
+{
+    (void)state;
+    uint64_t reached[2];
+    for (unsigned life = 0; life < 2; life++) {
+        struct harness *harness = new_harness(3);
+        for (member_id id = 1; id <= 3; id++) harness->members[id].incarnation = 5000;
+        harness_elect(harness);
+        member_id follower = harness_follower(harness);
+        harness_put(harness, follower, 3);
+        harness_run(harness, 30 * MS);
+        harness_crash(harness, follower, true);
+        harness->members[follower].incarnation = 7 + life;
+        harness_start(harness, follower);
+        harness_run(harness, 3000 * MS);
+        reached[life] = harness->members[follower].incarnation;
+        end(harness);
+    }
+    assert_true(reached[0] > 5001 && reached[1] > 5001);
+    assert_true(reached[0] + 1000 < reached[1] || reached[1] + 1000 < reached[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -907,6 +931,7 @@ int main(void)
         cmocka_unit_test(test_leader_dies_in_the_middle),
         cmocka_unit_test(test_restart_begins_a_new_incarnation),
         cmocka_unit_test(test_a_namesake_of_the_past_is_outgrown),
+        cmocka_unit_test(test_two_lives_outgrow_the_same_namesake_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

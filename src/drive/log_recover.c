@@ -13,6 +13,7 @@ struct found_file {
     uint64_t size_bytes;
     bool untouched; /* all zero */
     bool damaged;
+    uint64_t damaged_offset; /* of the first bad block */
 };
 
 struct recovery {
@@ -93,6 +94,9 @@ static enum error load_metadata(struct recovery *recovery, uint64_t log_id)
         return ERR_OK;
     }
     if (error != ERR_OK) disk_text_copy(recovery->text, text);
+    if (error == ERR_OK) {
+        slot_file_warn(&manager->metadata_file, manager->config.logger, "log metadata slot is damaged or older");
+    }
     return error;
 }
 
@@ -188,6 +192,12 @@ static enum error scan_files(struct recovery *recovery)
     return ERR_OK;
 }
 
+static void note_damage(struct found_file *found, uint64_t offset)
+{
+    if (!found->damaged) found->damaged_offset = offset;
+    found->damaged = true;
+}
+
 static void look_for_damage(struct recovery *recovery, struct found_file *found, uint64_t offset, const uint8_t *data,
                             size_t size)
 {
@@ -198,9 +208,9 @@ static void look_for_damage(struct recovery *recovery, struct found_file *found,
         uint32_t number = (uint32_t)((offset + at) / LOG_BLOCK_BYTES);
         if (number == 0) {
             bool cut = log_block_is_cut(data);
-            if (log_segment_header_decode(data, &header) == ERR_DAMAGED && !cut) found->damaged = true;
+            if (log_segment_header_decode(data, &header) == ERR_DAMAGED && !cut) note_damage(found, 0);
         } else if (log_block_read(log_id, found->number, number, data + at, &block) == LOG_BLOCK_DAMAGED) {
-            found->damaged = true;
+            note_damage(found, offset + at);
         }
     }
 }
@@ -217,8 +227,8 @@ static enum error mark_damaged(struct recovery *recovery)
         if (found->damaged) {
             char name[LOG_SEGMENT_NAME_BYTES];
             log_segment_name(found->number, name);
-            log_error(recovery->manager->config.logger, "log segment is damaged", "file=%s/%s",
-                      recovery->manager->config.directory, name);
+            log_error(recovery->manager->config.logger, "log segment is damaged", "file=%s/%s offset=%llu",
+                      recovery->manager->config.directory, name, (unsigned long long)found->damaged_offset);
         }
     }
     return ERR_OK;
@@ -469,6 +479,23 @@ static enum error get_ready(struct recovery *recovery, const struct log_scan_res
     return remove_leftovers(recovery, metadata.first_segment);
 }
 
+static void set_damage(struct log_scan_result *result, const struct buffer *text)
+{
+    size_t size = text->size < sizeof result->damage ? text->size : sizeof result->damage - 1;
+    memcpy(result->damage, text->data, size);
+    result->damage[size] = 0;
+}
+
+/* The scan knows names of files only. */
+static void name_directory(const struct log_manager *manager, struct log_scan_result *result)
+{
+    if (result->damage[0] == 0) return;
+    struct buffer damage = {0};
+    buffer_append_format(&damage, "%s/%s", manager->config.directory, result->damage);
+    set_damage(result, &damage);
+    buffer_free(&damage);
+}
+
 static enum error recover(struct recovery *recovery, struct log_scan_result *result)
 {
     struct log_manager *manager = recovery->manager;
@@ -485,16 +512,15 @@ static enum error recover(struct recovery *recovery, struct log_scan_result *res
         log_error(manager->config.logger, "log metadata are lost", "cause=\"%s\"", recovery->metadata_text);
     }
     log_scan_finish(recovery->scan, expected_segment(recovery), result);
+    name_directory(manager, result);
     if (result->newer_version) {
-        disk_text_format(recovery->text, "%s/%s", manager->config.directory, result->damage);
+        disk_text_copy(recovery->text, result->damage);
         return ERR_BAD_VERSION;
     }
     if (recovery->metadata_lost && result->outcome == LOG_UNCERTAIN) {
         struct buffer damage = {0};
         buffer_append_format(&damage, "%s; %s", recovery->metadata_text, result->damage);
-        size_t size = damage.size < sizeof result->damage ? damage.size : sizeof result->damage - 1;
-        memcpy(result->damage, damage.data, size);
-        result->damage[size] = 0;
+        set_damage(result, &damage);
         buffer_free(&damage);
     }
     if (result->damaged_blocks > 0) error = mark_damaged(recovery);

@@ -77,6 +77,13 @@ enum error slot_file_make_durable(struct slot_file *file, struct disk *disk)
     return error;
 }
 
+void slot_file_warn(const struct slot_file *file, struct logger *logger, const char *event)
+{
+    if (!file->slot_repairable) return;
+    log_warn(logger, event, "file=%s offset=%u remedy=\"the next save repairs it\"", file->path,
+             file->first_slot * SLOT_BYTES);
+}
+
 uint64_t slot_file_begin(struct slot_file *file, struct slot_save *save)
 {
     save->path = file->path;

@@ -14,6 +14,7 @@
 #ifndef CORACLE_DRIVE_SLOT_FILE_H
 #define CORACLE_DRIVE_SLOT_FILE_H
 
+#include "base/log.h"
 #include "drive/disk_tools.h"
 #include "storage/slots.h"
 
@@ -43,6 +44,9 @@ enum error slot_file_load(struct slot_file *file, struct disk *disk, uint8_t *da
 
 /* Syncs what was loaded, and its name. ERR_IO, …: disk->error_text says it. */
 enum error slot_file_make_durable(struct slot_file *file, struct disk *disk);
+
+/* After a load that succeeded: a warning with file and offset when one of the slots isn't what the other is. */
+void slot_file_warn(const struct slot_file *file, struct logger *logger, const char *event);
 
 /* A save, cut off from the owner, so that a job's run can carry it out. */
 struct slot_save {

@@ -393,7 +393,9 @@ enum error snapshot_handler_recover(struct snapshot_handler *handler, struct rep
         error = metadata_error;
         goto out;
     }
-    if (metadata_error == ERR_DAMAGED) {
+    if (metadata_error == ERR_OK) {
+        slot_file_warn(&handler->metadata_file, handler->config.logger, "snapshot metadata slot is damaged or older");
+    } else if (metadata_error == ERR_DAMAGED) {
         log_error(handler->config.logger, "snapshot metadata are damaged", "cause=\"%s\"", text);
         disk_text_copy(damage, text);
     }
@@ -421,7 +423,12 @@ enum error snapshot_handler_recover(struct snapshot_handler *handler, struct rep
         goto out;
     }
     if (handler->current.epoch != 0) {
-        error = make_count(handler, &handler->current, handler->current.epoch == named.epoch, text);
+        if (metadata_error == ERR_NO_FILE) {
+            log_warn(handler->config.logger, "snapshot metadata are missing, the newest snapshot that is whole counts",
+                     "file=%s epoch=%llu", handler->metadata_file.path, (unsigned long long)handler->current.epoch);
+        }
+        bool saved = handler->current.epoch == named.epoch && !handler->metadata_file.slot_repairable;
+        error = make_count(handler, &handler->current, saved, text);
         if (error != ERR_OK) goto out;
     }
     error = clean_up(handler, &found, damaged, damage);

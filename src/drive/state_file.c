@@ -57,8 +57,7 @@ enum error state_file_load(struct state_file *file, struct raft_state *out, char
     }
     if (error == ERR_OK && file->slots.slot_repairable) {
         MARK(STATE_SLOT_DAMAGED);
-        log_warn(file->logger, "raft state slot is damaged or older", "file=%s offset=%u; the next save repairs it",
-                 file->slots.path, file->slots.first_slot * SLOT_BYTES);
+        slot_file_warn(&file->slots, file->logger, "raft state slot is damaged or older");
     }
     mem_free(data);
     return error;

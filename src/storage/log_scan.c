@@ -641,7 +641,7 @@ void log_scan_finish(struct log_scan *scan, uint64_t expected_last_segment, stru
         .end_offset = (scan->last_end_block + PLACE_BLOCKS - 1) / PLACE_BLOCKS * LOG_BATCH_ALIGNMENT,
         .damaged_blocks = scan->damaged_blocks,
     };
-    memcpy(out->damage, scan->damage, sizeof out->damage);
+    memcpy(out->damage, scan->damage, sizeof scan->damage);
 }
 
 void log_scan_next_header(const struct log_scan_result *result, struct log_segment_header *out)

@@ -67,7 +67,7 @@ struct log_scan_result {
     uint64_t next_segment_number; /* above all that were fed, spares too */
     uint64_t end_offset; /* clean: where the next batch may go in the last one; else past all that isn't untouched */
     uint64_t damaged_blocks; /* cut ones too */
-    char damage[256];        /* the first damage or tear that mattered (else: that was harmless), for a person: file
+    char damage[320];        /* the first damage or tear that mattered (else: that was harmless), for a person: file
                                name, offset, what; else "" */
 };
 

@@ -410,6 +410,12 @@ static void test_a_damaged_batch(void **state)
     assert_int_equal(bench.result.known_last_index, 8);
     assert_int_equal(bench.result.known_last_term, 1);
     assert_true(bench.result.extent_known);
+    /* File and place are named, in a line of its own and in what is concluded from it. */
+    char place[200];
+    snprintf(place, sizeof place, "log segment is damaged: file=%s offset=24576", bench_segment(1));
+    assert_true(rig_said(&bench.rig, place));
+    snprintf(place, sizeof place, "%s at offset 24576: ", bench_segment(1));
+    assert_ptr_equal(strstr(bench.result.damage, place), bench.result.damage);
     bench.log = bench.found;
     bench.next = bench.found;
 
@@ -588,6 +594,9 @@ static void test_other_files(void **state)
     for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
         rig_flip(&bench.rig, LOG_METADATA, slot * SLOT_BYTES + 40, 1);
         restart(LOG_CLEAN);
+        assert_true(rig_said(&bench.rig, slot == 0 ? "log metadata slot is damaged or older: file=" LOG_METADATA
+                                                     " offset=0 "
+                                                   : "damaged or older: file=" LOG_METADATA " offset=4096 "));
         assert_int_equal(metadata().last_segment, 2);
     }
     /* What an unfinished removal left is removed; strangers are left alone. */

@@ -291,6 +291,13 @@ static void test_damaged_metadata(void **state)
     node_restart(&a, true);
     assert_int_equal(recover(&a), ERR_OK);
     assert_int_equal(a.replica.index, 5);
+    assert_true(rig_said(&a.rig, "snapshot metadata slot is damaged or older: file=" DIRECTORY "/metadata offset=0 "));
+    /* It is repaired at once: then the other one may be lost. */
+    rig_flip(&a.rig, DIRECTORY "/metadata", SLOT_BYTES + 30, 1);
+    node_restart(&a, true);
+    assert_int_equal(recover(&a), ERR_OK);
+    assert_int_equal(a.replica.index, 5);
+    assert_false(rig_said(&a.rig, "snapshot metadata are damaged"));
     make(&a, 6, 1000);
     /* Both: a snapshot that is good is good. */
     rig_flip(&a.rig, DIRECTORY "/metadata", 30, 1);
@@ -306,6 +313,7 @@ static void test_damaged_metadata(void **state)
     node_restart(&a, true);
     assert_int_equal(recover(&a), ERR_OK);
     assert_int_equal(a.replica.index, 6);
+    assert_true(rig_said(&a.rig, "snapshot metadata are missing"));
     /* Both, and no good snapshot: one counted, for there were metadata. */
     rig_flip(&a.rig, DIRECTORY "/metadata", 30, 1);
     rig_flip(&a.rig, DIRECTORY "/metadata", SLOT_BYTES + 30, 1);

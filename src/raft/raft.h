@@ -115,7 +115,7 @@ enum raft_event_type {
     RAFT_TRANSFER,       /* peer (0: the best follower): hand leadership over */
     RAFT_STEP_DOWN,      /* the host's state differs from the others': this member doesn't lead in this life any more;
                             its votes and acknowledgements count as ever, for the log is whole */
-    RAFT_SAVE_STATE,     /* the host keeps something beside term and vote that must become durable: there will be a save */
+    RAFT_SAVE_STATE, /* the host keeps something beside term and vote that must become durable: there will be a save */
 };
 
 struct raft_event {

@@ -31,7 +31,7 @@
 struct replica_config {
     struct raft_config raft;
     uint64_t cluster_id;
-    uint64_t incarnation; /* of this member's commands; see replica_incarnation */
+    uint64_t incarnation;                        /* of this member's commands; see replica_incarnation */
     struct snapshot_member members[MEMBERS_MAX]; /* at the first start; later the snapshot's rule */
     uint32_t member_count;
     uint64_t snapshot_log_bytes_min; /* a snapshot starts when the log since the last one passes the larger of this */

@@ -493,6 +493,7 @@ static void wipe(struct sim_keeper *keeper, unsigned number, time_ns down_for)
     sim_world_note(cluster->world, number, "gets an empty disk");
     sim_disk_wipe(&node->disk);
     now_suspect(keeper, number);
+    keeper->nodes[number].votes_lost = true;
     keeper->wipes++;
     if (!node->stay_down) {
         sim_world_schedule(cluster->world, &node->start, cluster->world->now + down_for);

@@ -56,6 +56,8 @@ static void draw_config(struct random *random, uint32_t load, struct drive_confi
     config->cache_bytes_max = PICK(random, 1, 16, 256, 8192) * 1024;
     config->log_tail_bytes = operations_of(load, PICK(random, 0, 1, 2, 5, 10, 1000)) * OPERATION_LOG_BYTES;
     config->history_bytes_budget = operations_of(load, PICK(random, 1, 2, 5, 10, 20, 1000)) * OPERATION_LOG_BYTES;
+    config->scrub_interval = (time_ns)PICK(random, 0, 1, 2, 5) * TIME_NS_PER_S;
+    config->scrub_bytes_per_second = PICK(random, 1, 4, 64) * 1024 * 1024;
 }
 
 /* Operations a second that one client surely gets done, also of a slow cluster. */

@@ -44,6 +44,9 @@ struct api_peer {
 };
 
 /* What the answers of one node depend on besides its replica. All borrowed; the host keeps it up to date. */
+/* Damaged files by kind, in the order of the texts in metrics.c: state, log metadata, snapshot metadata, log, snapshot. */
+#define API_DAMAGE_KINDS 5
+
 struct api_host {
     const char *version; /* "0.1.0" */
     const char *node_id;
@@ -57,6 +60,10 @@ struct api_host {
     double cpu_seconds;
     uint64_t snapshots_made, snapshots_installed;
     uint64_t log_bytes, snapshot_bytes;
+    uint64_t scrub_passes, scrub_bytes;
+    time_ns wall_clock_last_scrub; /* 0: none yet */
+    uint64_t damage_found[API_DAMAGE_KINDS];
+    uint64_t damage_repaired;
     struct api_histogram log_sync, state_sync, apply;
     uint64_t peer_bytes_sent, peer_bytes_received, client_bytes_sent, client_bytes_received;
     uint64_t requests_total, requests_failed;

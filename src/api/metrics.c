@@ -128,6 +128,24 @@ static void write_disk(struct buffer *out, const struct api_host *host)
             host->snapshots_installed);
 }
 
+static void write_damage(struct buffer *out, const struct api_host *host)
+{
+    static const char found[] = "coracle_damage_found_total";
+    static const char *const files[API_DAMAGE_KINDS] = {"state", "log_metadata", "snapshot_metadata", "log",
+                                                        "snapshot"};
+    describe(out, found, "counter", "Slots, log segments and snapshots that were found damaged.");
+    for (uint32_t i = 0; i < API_DAMAGE_KINDS; i++) {
+        buffer_append_format(out, "%s{file=\"%s\"} %" PRIu64 "\n", found, files[i], host->damage_found[i]);
+    }
+    counter(out, "coracle_damage_repaired_total", "Of these, how many were repaired.", host->damage_repaired);
+    counter(out, "coracle_scrub_passes_total", "Passes of the scrub over all files.", host->scrub_passes);
+    counter(out, "coracle_scrub_bytes_total", "Bytes that the scrub read.", host->scrub_bytes);
+    describe(out, "coracle_scrub_last_pass_timestamp_seconds", "gauge",
+             "When the last pass of the scrub ended since unix epoch in seconds; 0: none did since the start.");
+    buffer_append_format(out, "coracle_scrub_last_pass_timestamp_seconds %.3f\n",
+                         (double)host->wall_clock_last_scrub / (double)TIME_NS_PER_S);
+}
+
 static void write_network(struct buffer *out, const struct api_host *host)
 {
     static const char round_trips[] = "etcd_network_peer_round_trip_time_seconds";
@@ -181,6 +199,7 @@ void api_metrics(struct api *api, struct api_call *call, struct buffer *out)
     write_consensus(&body, &status);
     write_store(&body, replica_store(api->replica));
     write_disk(&body, api->host);
+    write_damage(&body, api->host);
     write_network(&body, api->host);
     write_process(&body, api->host);
     api_reply(call, 200, METRICS_TEXT, "", buffer_bytes(&body), out);

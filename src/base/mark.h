@@ -58,6 +58,11 @@
     X(WIPED_MEMBER_JOINED, "a member found out that its disk was wiped")                                               \
     X(INSTALL_WAITED, "installing a snapshot waited for the log write under way")                                      \
     X(SNAPSHOT_TRANSFER_WENT_ON, "a snapshot's transfer went on where it had been cut")                                \
+    X(SLOT_SCRUBBED_BAD, "the scrub found a bad slot, and it was saved again")                                         \
+    X(SEGMENT_FOUND_BAD, "a segment of the log was found damaged while serving")                                       \
+    X(SNAPSHOT_SCRUBBED_BAD, "the current snapshot was found damaged while serving")                                   \
+    X(STATE_LOST, "a member lost its raft state and made it again from the log's metadata")                            \
+    X(STATE_AND_IDENTITY_LOST, "a member lost its raft state and who it was")                                          \
     X(LOG_TORN, "a torn end of the log was cut at a start")                                                            \
     X(LOG_UNCERTAIN, "a member started uncertain of its log")                                                          \
     X(SNAPSHOT_DAMAGED, "a damaged snapshot was found at a start, and set aside")                                      \

@@ -181,6 +181,12 @@ static void state_of_identity(const struct bootstrap *bootstrap, struct raft_sta
     if (state->no_vote_before_term == 0) state->no_vote_before_term = 1;
 }
 
+static void count_found(const struct bootstrap *bootstrap, enum damaged_file file)
+{
+    bootstrap->damage->found[file]++;
+    bootstrap->damage->open++;
+}
+
 /* Not even that is known: it joins the cluster again, which others must have founded. */
 static void state_of_nobody(const struct bootstrap *bootstrap, struct raft_state *state)
 {
@@ -205,6 +211,7 @@ static enum error make_state(const struct bootstrap *bootstrap, enum error why, 
         return ERR_OK;
     }
     if (identity_error == ERR_OK) {
+        MARK(STATE_LOST);
         state_of_identity(bootstrap, state);
         log_error(bootstrap->ports->logger, "the raft state is lost: term and vote are unknown, the log is kept",
                   "cluster_id=%016llx cause=\"%s\"", (unsigned long long)state->cluster_id, text);
@@ -221,6 +228,7 @@ static enum error make_state(const struct bootstrap *bootstrap, enum error why, 
                  lost, identity_text);
         error = ERR_DAMAGED;
     } else {
+        MARK(STATE_AND_IDENTITY_LOST);
         state_of_nobody(bootstrap, state);
         log_error(bootstrap->ports->logger,
                   "raft state and log metadata are lost: this node joins again what the other members have founded",
@@ -260,6 +268,12 @@ enum error bootstrap_state(const struct bootstrap *bootstrap, struct raft_state 
     }
     if (loaded == ERR_DAMAGED) error = copy_aside(bootstrap, text);
     if (error != ERR_OK) return error;
+    if (loaded == ERR_DAMAGED || (loaded == ERR_NO_FILE && state->catching_up)) {
+        count_found(bootstrap, DAMAGED_RAFT_STATE);
+    } else if (loaded == ERR_OK && state_file_slots(bootstrap->state_file)->slot_damaged) {
+        bootstrap->damage->found[DAMAGED_RAFT_STATE]++;
+        bootstrap->damage->repaired++; /* by the save below */
+    }
     if (state->cluster_id != 0 && state->catching_up && config->force_start) {
         log_warn(bootstrap->ports->logger, "votes at once, as the operator forced; what it voted before is unknown",
                  "");
@@ -347,6 +361,7 @@ static enum error note_uncertain(const struct bootstrap *bootstrap, struct raft_
     replica_recover_uncertain(replica, &uncertainty);
     if (damaged) MARK(LOG_UNCERTAIN);
     if (damaged) {
+        count_found(bootstrap, DAMAGED_LOG);
         log_error(logger, "the log is damaged; taking what is missing from the other members",
                   "from_index=%llu known_last_index=%llu damage=\"%s\"", (unsigned long long)(scan->last_index + 1),
                   (unsigned long long)scan->known_last_index, scan->damage);
@@ -370,6 +385,7 @@ enum error bootstrap_replica(const struct bootstrap *bootstrap, struct raft_stat
         MARK(SNAPSHOT_DAMAGED);
         /* The log then lacks its beginning, so it is uncertain from there, and a peer sends its snapshot. */
         log_error(logger, "the snapshot is damaged; taking the state from the other members", "damage=\"%s\"", text);
+        count_found(bootstrap, DAMAGED_SNAPSHOT);
         error = ERR_OK;
         snapshot = (struct snapshot_metadata){0};
     }

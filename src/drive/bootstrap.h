@@ -12,6 +12,7 @@
 #ifndef CORACLE_DRIVE_BOOTSTRAP_H
 #define CORACLE_DRIVE_BOOTSTRAP_H
 
+#include "drive/damage.h"
 #include "drive/drive.h"
 #include "drive/log_manager.h"
 #include "drive/snapshot_handler.h"
@@ -26,6 +27,7 @@ struct bootstrap {
     struct state_file *state_file;
     struct log_manager *log;
     struct snapshot_handler *snapshots;
+    struct damage_counts *damage; /* what is found is counted here */
 };
 
 /*

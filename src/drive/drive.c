@@ -14,6 +14,8 @@
 #include "drive/bootstrap.h"
 #include "drive/clients.h"
 #include "drive/peers.h"
+#include "drive/repair.h"
+#include "drive/scrub.h"
 
 #include <stdio.h>
 
@@ -47,6 +49,9 @@ struct drive {
     raft_term durable_term;  /* for the greeting: nothing that isn't durable is revealed (contract rule 1) */
     struct log_manager *log;
     struct snapshot_handler *snapshots;
+    struct scrub *scrub;
+    struct repair repair;
+    struct damage_counts damage;
     struct replica *replica;
     struct peers *peers;
     struct clients *clients;
@@ -99,12 +104,16 @@ void drive_config_defaults(struct drive_config *config)
         .history_bytes_budget = REPLICA_HISTORY_BYTES_BUDGET,
         .cache_bytes_max = 8ull * 1024 * 1024,
         .log_tail_bytes = 64ull * 1024 * 1024,
+        .scrub_interval = 24 * 3600 * TIME_NS_PER_S,
+        .scrub_bytes_per_second = 4ull * 1024 * 1024,
         .connections_max = 20000,
         .connection_memory_max = 512ull * 1024 * 1024,
         .idle_timeout = 600 * TIME_NS_PER_S,
         .version = "0",
     };
 }
+
+_Static_assert(DAMAGED_FILE_COUNT == API_DAMAGE_KINDS, "each kind of damage has a metric");
 
 /* ---- failing ---- */
 
@@ -201,8 +210,14 @@ static void on_log_full(void *user, bool full)
     step(drive, &event);
 }
 
+static void on_segment_damaged(void *user)
+{
+    struct drive *drive = user;
+    repair_segment_damaged(&drive->repair);
+}
+
 static const struct log_manager_handler log_handler = {
-    .written = on_log_written, .full = on_log_full, .failed = on_failed};
+    .written = on_log_written, .full = on_log_full, .failed = on_failed, .damaged = on_segment_damaged};
 
 static void on_state_saved(void *user, uint64_t number)
 {
@@ -217,7 +232,14 @@ static void on_state_saved(void *user, uint64_t number)
     step(drive, &event);
 }
 
-static const struct state_file_handler state_handler = {.saved = on_state_saved, .failed = on_failed};
+static void on_state_repaired(void *user)
+{
+    struct drive *drive = user;
+    repair_state_saved(&drive->repair);
+}
+
+static const struct state_file_handler state_handler = {
+    .saved = on_state_saved, .failed = on_failed, .repaired = on_state_repaired};
 
 static void on_log_read(void *user, uint64_t token, struct entry *const *entries, uint32_t count)
 {
@@ -229,16 +251,23 @@ static void on_log_read(void *user, uint64_t token, struct entry *const *entries
 
 /* ---- snapshots ---- */
 
+/* GarbageCollector: the log that the snapshot at `index` covers goes, but for a tail for members that are a little behind. Returns the
+   first index that is left. */
+static raft_index remove_log(struct drive *drive, raft_index index)
+{
+    raft_index first = log_manager_remove_before(drive->log, index, drive->config.log_tail_bytes);
+    struct replica_event event = {.type = REPLICA_SNAPSHOT_SAVED, .index = index, .first_index = first};
+    step(drive, &event);
+    return first;
+}
+
 static void on_snapshot_made(void *user, raft_index index, uint64_t size_bytes)
 {
     struct drive *drive = user;
     if (drive->failed || drive->replica == NULL) return;
     drive->host.snapshots_made++;
     drive->host.snapshot_bytes = size_bytes;
-    /* GarbageCollector: the log that it covers goes, but for a tail for members that are a little behind. */
-    raft_index first = log_manager_remove_before(drive->log, index, drive->config.log_tail_bytes);
-    struct replica_event event = {.type = REPLICA_SNAPSHOT_SAVED, .index = index, .first_index = first};
-    step(drive, &event);
+    raft_index first = remove_log(drive, index);
     log_info(drive->ports.logger, "made a snapshot", "index=%llu bytes=%llu log_begins_at=%llu",
              (unsigned long long)index, (unsigned long long)size_bytes, (unsigned long long)first);
 }
@@ -248,6 +277,7 @@ static void on_snapshot_not_made(void *user, const char *text)
     struct drive *drive = user;
     MARK(SNAPSHOT_GIVEN_UP);
     log_warn(drive->ports.logger, "a snapshot was given up", "cause=\"%s\"", text);
+    repair_not_made(&drive->repair, now_of(drive));
     if (drive->failed || drive->replica == NULL) return;
     struct replica_event event = {.type = REPLICA_SNAPSHOT_FAILED};
     step(drive, &event);
@@ -334,13 +364,62 @@ static uint64_t on_snapshot_entropy(void *user)
     return number;
 }
 
+static void on_snapshot_suspect(void *user)
+{
+    struct drive *drive = user;
+    scrub_suspect_snapshot(drive->scrub, now_of(drive));
+}
+
 static const struct snapshot_handler_handler snapshot_handler_handler = {.made = on_snapshot_made,
                                                                          .not_made = on_snapshot_not_made,
                                                                          .send = on_snapshot_send,
                                                                          .sent = on_snapshot_sent,
                                                                          .received = on_snapshot_received,
                                                                          .failed = on_failed,
-                                                                         .entropy = on_snapshot_entropy};
+                                                                         .entropy = on_snapshot_entropy,
+                                                                         .suspect = on_snapshot_suspect};
+
+/* ---- the scrub, and repair ---- */
+
+static void on_bad_slot(void *user, enum damaged_file file, unsigned slot, const char *text)
+{
+    struct drive *drive = user;
+    if (!drive->failed) repair_bad_slot(&drive->repair, drive->replica, file, slot, text);
+}
+
+static void on_bad_segment(void *user, uint64_t number, uint64_t offset, const char *text)
+{
+    struct drive *drive = user;
+    log_manager_mark_damaged(drive->log, number, offset, text);
+}
+
+static void on_bad_snapshot(void *user, uint64_t epoch, const char *text)
+{
+    struct drive *drive = user;
+    if (!drive->failed) repair_bad_snapshot(&drive->repair, drive->replica, epoch, text);
+}
+
+static const struct scrub_handler scrub_handler = {
+    .bad_slot = on_bad_slot, .bad_segment = on_bad_segment, .bad_snapshot = on_bad_snapshot};
+
+static void repair(struct drive *drive)
+{
+    raft_index index, first;
+    struct replica_status status;
+    switch (repair_next(&drive->repair, drive->replica, now_of(drive))) {
+    case REPAIR_NOTHING:
+        break;
+    case REPAIR_MAKE_SNAPSHOT:
+        snapshot_handler_make(drive->snapshots, drive->replica);
+        break;
+    case REPAIR_REMOVE_LOG:
+        index = snapshot_handler_current(drive->snapshots)->index;
+        replica_status(drive->replica, &status);
+        first = log_manager_remove_before(drive->log, index, drive->config.log_tail_bytes);
+        if (first > status.raft.first_index) remove_log(drive, index);
+        break;
+    }
+}
 
 /* ---- the founding, and peers ---- */
 
@@ -392,6 +471,7 @@ static void run(struct drive *drive)
         return;
     }
     drive->durable_term = drive->state.term;
+    scrub_start(drive->scrub, now_of(drive));
     drive->phase = DRIVE_RUNNING;
     drive->uncertain_report = now_of(drive) + UNCERTAIN_REPORT_INTERVAL;
     drive->api.replica = drive->replica;
@@ -569,6 +649,7 @@ static void save_state(struct drive *drive, const struct raft_save *save)
     drive->state.term = save->term;
     drive->state.vote = save->vote;
     drive->state.no_vote_before_term = save->no_vote_before_term;
+    if (drive->state.catching_up && !save->catching_up) repair_certain(&drive->repair);
     drive->state.catching_up = save->catching_up;
     uint64_t incarnation = replica_incarnation(drive->replica);
     if (incarnation > drive->state.incarnation) drive->state.incarnation = incarnation;
@@ -632,6 +713,7 @@ static void flush_replica(struct drive *drive)
 static void close_all(struct drive *drive)
 {
     drive->phase = DRIVE_CLOSING;
+    scrub_stop(drive->scrub);
     snapshot_handler_abandon(drive->snapshots);
     peers_stop(drive->peers);
 }
@@ -639,7 +721,7 @@ static void close_all(struct drive *drive)
 static bool disk_is_idle(const struct drive *drive)
 {
     return log_manager_idle(drive->log) && state_file_idle(drive->bootstrap.state_file) &&
-           snapshot_handler_idle(drive->snapshots);
+           snapshot_handler_idle(drive->snapshots) && scrub_idle(drive->scrub);
 }
 
 static bool may_close(struct drive *drive)
@@ -670,6 +752,9 @@ static void set_timer(struct drive *drive)
         if (replica < deadline) deadline = replica;
         struct replica_status status;
         replica_status(drive->replica, &status);
+        time_ns scrub = scrub_deadline(drive->scrub), again = repair_deadline(&drive->repair);
+        if (scrub < deadline) deadline = scrub;
+        if (again < deadline) deadline = again;
         if (status.disk_full && now_of(drive) + LOG_SPACE_RETRY < deadline) deadline = now_of(drive) + LOG_SPACE_RETRY;
     } else if (drive->founding_report < deadline) {
         deadline = drive->founding_report;
@@ -682,6 +767,7 @@ static void on_turn_end(void *user)
 {
     struct drive *drive = user;
     if (drive->phase == DRIVE_NEW || drive->phase == DRIVE_ENDED) return;
+    if (drive->replica != NULL && drive->phase == DRIVE_RUNNING && !drive->failed) repair(drive);
     if (drive->replica != NULL) flush_replica(drive);
     if (drive->failed) {
         end(drive, 1, drive->failed_text);
@@ -710,6 +796,7 @@ static void on_timer(void *user)
     if (drive->replica == NULL || drive->failed) return;
     log_manager_tick(drive->log);
     report_uncertain(drive);
+    scrub_tick(drive->scrub, now);
     struct replica_event tick = {.type = REPLICA_TICK};
     step(drive, &tick);
 }
@@ -726,6 +813,14 @@ static void refresh_host(void *user)
     drive->host.log_bytes = drive->log == NULL ? 0 : log_manager_bytes(drive->log);
     const struct snapshot_metadata *snapshot = snapshot_handler_current(drive->snapshots);
     drive->host.snapshot_bytes = snapshot->size_bytes;
+    struct scrub_status scrub;
+    scrub_status(drive->scrub, &scrub);
+    drive->host.scrub_passes = scrub.passes;
+    drive->host.scrub_bytes = scrub.bytes;
+    drive->host.wall_clock_last_scrub =
+        scrub.last_pass == 0 ? 0 : loop_wall_clock(drive->ports.loop) - (now_of(drive) - scrub.last_pass);
+    memcpy(drive->host.damage_found, drive->damage.found, sizeof drive->host.damage_found);
+    drive->host.damage_repaired = drive->damage.repaired;
     if (drive->ports.refresh_host != NULL) drive->ports.refresh_host(&drive->host);
 }
 
@@ -759,6 +854,20 @@ struct drive *drive_new(const struct drive_config *config, const struct drive_po
                                                 .logger = ports->logger,
                                                 .self = member_id_of(config->node_id)};
     drive->snapshots = snapshot_handler_new(&snapshots, &snapshot_handler_handler, drive);
+    struct scrub_config scrub = {.interval = config->scrub_interval,
+                                 .bytes_per_second = config->scrub_bytes_per_second,
+                                 .queue = ports->disk_queue,
+                                 .logger = ports->logger,
+                                 .state_file = drive->bootstrap.state_file,
+                                 .log = drive->log,
+                                 .snapshots = drive->snapshots};
+    drive->scrub = scrub_new(&scrub, &scrub_handler, drive);
+    drive->repair = (struct repair){.logger = ports->logger,
+                                    .log = drive->log,
+                                    .snapshots = drive->snapshots,
+                                    .state_file = drive->bootstrap.state_file,
+                                    .counts = &drive->damage};
+    drive->bootstrap.damage = &drive->damage;
     drive->bootstrap.log = drive->log;
     drive->bootstrap.snapshots = drive->snapshots;
     drive->clients = clients_new(&drive->config, &drive->ports, &drive->api, &clients_handler, drive);
@@ -832,6 +941,7 @@ void drive_free(struct drive *drive)
     if (drive == NULL) return;
     clients_free(drive->clients);
     peers_free(drive->peers);
+    scrub_free(drive->scrub);
     snapshot_handler_free(drive->snapshots);
     replica_effects_free(&drive->effects);
     replica_effects_free(&drive->carrying);

@@ -5,6 +5,7 @@
  *     log_manager.h       the one door to log segments and their metadata: append, roll, read back, remove (WriteAheadLogManager)
  *     snapshot_handler.h  makes, sends, receives and installs snapshots (SnapshotHandler)
  *     garbage_collector.h what may be removed (GarbageCollector)
+ *     scrub.h, repair.h   finds damage while serving, and what follows
  *     peers.h             connections to the other members (MembershipManager, RaftProtobufServer, RaftProtobufClient)
  *     clients.h           connections of clients, and their requests (APIServer)
  *
@@ -48,6 +49,8 @@ struct drive_config {
     uint64_t history_bytes_budget; /* of a new cluster; replicated from then on, so it is no setting of a node */
     uint64_t cache_bytes_max;
     uint64_t log_tail_bytes; /* log kept for peers behind a snapshot */
+    time_ns scrub_interval;  /* a pass over all files; 0: none (scrub.h) */
+    uint64_t scrub_bytes_per_second;
     uint32_t connections_max;
     uint64_t connection_memory_max; /* all clients' buffers together, bytes */
     time_ns idle_timeout;           /* a client connection without a request */

@@ -27,7 +27,8 @@ struct log_segment {
     uint64_t number;
     uint64_t size_bytes;
     uint64_t used_bytes;
-    bool damaged; /* to be set aside instead of removed */
+    bool damaged;  /* to be set aside instead of removed, as soon as a snapshot covers it */
+    bool headless; /* a crash left it without its header */
     struct log_batch_ref
         *batches; /* first indexes ascend, over all segments; an entry is in the last that can have it */
     uint32_t batch_count, batch_capacity;
@@ -46,7 +47,12 @@ struct log_doomed {
     bool damaged;
 };
 
-enum log_chore_kind { LOG_CHORE_FILL, LOG_CHORE_REMOVE, LOG_CHORE_RESET };
+enum log_chore_kind {
+    LOG_CHORE_FILL,
+    LOG_CHORE_REMOVE,
+    LOG_CHORE_RESET,
+    LOG_CHORE_LEAVE, /* begins a segment by its header alone, so that nothing is added to a damaged one */
+};
 
 /* Everything but batches: one job at a time, so that the metadata go forward only. */
 struct log_chore {
@@ -119,6 +125,8 @@ struct log_manager {
     bool roll;             /* the next batch begins a segment, whatever room there is */
     bool roll_again;       /* so does the one after the segment that is being begun */
     raft_index last_index; /* durable */
+    raft_term last_term;
+    uint32_t last_chain;
     uint64_t next_batch_number;
     uint64_t next_number;         /* of the next file */
     bool owed, owed_extent_known; /* log_format.h, 'owed' */
@@ -131,10 +139,9 @@ struct log_manager {
     struct log_chore chore;
     struct log_write write;
 
+    bool resave; /* the metadata are to be saved again: a slot is damaged */
+
     bool resetting;
-    raft_index reset_index;
-    raft_term reset_term;
-    uint32_t reset_chain;
     void (*reset_done)(void *user);
     void *reset_user;
 
@@ -143,6 +150,8 @@ struct log_manager {
 
 /* Owned by the caller. */
 char *log_segment_path(const struct log_manager *manager, uint64_t number);
+/* The segment's file isn't as it was written: logged and told once. */
+void log_mark_damaged(struct log_manager *manager, struct log_segment *segment, uint64_t offset, const char *why);
 /* What is saved next says who this member is now. */
 void log_note_identity(const struct log_manager *manager, struct log_metadata *metadata);
 /* A zeroed one at the end of the list; the pointer holds until the next call. */

@@ -225,6 +225,9 @@ static void chore_run(struct disk_job *job, struct disk *disk)
         error = write_header(chore, disk);
         if (error == ERR_OK) error = slot_save_run(&chore->save, disk);
         break;
+    case LOG_CHORE_LEAVE:
+        error = write_header(chore, disk); /* the metadata name the spare already */
+        break;
     }
     disk_outcome_take(&chore->outcome, error, disk);
 }
@@ -254,6 +257,14 @@ static void reset_done(struct log_manager *manager)
     manager->roll_again = false;
     manager->resetting = false;
     manager->reset_done(manager->reset_user);
+}
+
+static void leave_done(struct log_manager *manager)
+{
+    struct log_segment *segment = &manager->segments[manager->segment_count - 1];
+    segment->used_bytes = LOG_SEGMENT_HEADER_BYTES;
+    manager->roll = manager->roll_again;
+    manager->roll_again = false;
 }
 
 static void fill_done(struct log_manager *manager)
@@ -301,6 +312,9 @@ static void chore_done(struct disk_job *job)
     case LOG_CHORE_RESET:
         reset_done(manager);
         break;
+    case LOG_CHORE_LEAVE:
+        leave_done(manager);
+        break;
     }
     free_chore_lists(chore);
     /* The callbacks may have begun a write or failed. */
@@ -343,7 +357,8 @@ static void submit_remove(struct log_manager *manager)
     CHECK(manager->segment_count > 0);
     chore->metadata = manager->metadata;
     chore->metadata.first_segment = manager->segments[0].number;
-    chore->saves = chore->metadata.first_segment != manager->metadata.first_segment;
+    chore->saves = manager->resave || chore->metadata.first_segment != manager->metadata.first_segment;
+    manager->resave = false;
     submit_chore(manager, LOG_CHORE_REMOVE);
 }
 
@@ -381,25 +396,44 @@ static void submit_fill(struct log_manager *manager)
     submit_chore(manager, LOG_CHORE_FILL);
 }
 
-static void submit_reset(struct log_manager *manager)
+/* The spare becomes a segment by its header alone, which says that the log goes on after its last entry. Returns its number. */
+static uint64_t take_spare(struct log_manager *manager)
 {
     struct log_chore *chore = &manager->chore;
     struct log_spare spare = manager->spare;
     manager->spare = (struct log_spare){0};
-
     struct log_segment_header header = log_next_header(manager, spare.number, spare.filled_bytes);
-    header.first_index = manager->reset_index + 1;
-    header.previous_term = manager->reset_term;
-    header.previous_chain = manager->reset_chain;
+    header.first_index = manager->last_index + 1;
+    header.previous_term = manager->last_term;
+    header.previous_chain = manager->last_chain;
     log_segment_header_encode(&header, chore->header);
-
     struct log_segment *segment = log_add_segment(manager, spare.number);
     segment->size_bytes = spare.filled_bytes;
     chore->path = log_segment_path(manager, spare.number);
-    chore->metadata =
-        (struct log_metadata){.log_id = manager->log_id, .first_segment = spare.number, .last_segment = spare.number};
-    chore->saves = true;
+    return spare.number;
+}
+
+static void submit_reset(struct log_manager *manager)
+{
+    uint64_t number = take_spare(manager);
+    manager->chore.metadata =
+        (struct log_metadata){.log_id = manager->log_id, .first_segment = number, .last_segment = number};
+    manager->chore.saves = true;
     submit_chore(manager, LOG_CHORE_RESET);
+}
+
+static void submit_leave(struct log_manager *manager)
+{
+    take_spare(manager);
+    manager->chore.saves = false;
+    submit_chore(manager, LOG_CHORE_LEAVE);
+}
+
+/* Whether the segment that would be written to next is damaged, and nothing is under way that begins another. */
+static bool must_leave(const struct log_manager *manager)
+{
+    bool damaged = manager->segment_count > 0 && manager->segments[manager->segment_count - 1].damaged;
+    return damaged && !manager->write.active && manager->spare.ready;
 }
 
 /* Does the next thing there is to do. */
@@ -408,7 +442,9 @@ static void step_chores(struct log_manager *manager)
     if (manager->failed || manager->chore.active) return;
     if (manager->resetting && spare_suffices(manager)) {
         submit_reset(manager);
-    } else if (manager->doomed_count > 0) {
+    } else if (must_leave(manager) && !manager->resetting) {
+        submit_leave(manager);
+    } else if (manager->doomed_count > 0 || (manager->resave && manager->segment_count > 0)) {
         submit_remove(manager);
     } else if (!spare_suffices(manager) && !(manager->write.submitted && manager->write.begins_segment) &&
                (!manager->full || manager->retry)) {
@@ -506,6 +542,8 @@ static void write_done(struct disk_job *job)
     segment->used_bytes = write->place.offset + write->batch_bytes;
     manager->next_batch_number++;
     manager->last_index = entry_index(last);
+    manager->last_term = entry_term(last);
+    manager->last_chain = entry_chain(last);
     write->file_bytes += write->batch_bytes;
     write->begins_segment = false;
 
@@ -599,8 +637,9 @@ void log_manager_certain(struct log_manager *manager)
     manager->owed = false;
     manager->roll = true;
     /* A header that is on its way to the disk still says it. */
-    bool resets = manager->chore.active && manager->chore.kind == LOG_CHORE_RESET;
-    manager->roll_again = resets || (manager->write.submitted && manager->write.begins_segment);
+    enum log_chore_kind kind = manager->chore.kind;
+    bool begins = manager->chore.active && (kind == LOG_CHORE_RESET || kind == LOG_CHORE_LEAVE);
+    manager->roll_again = begins || (manager->write.submitted && manager->write.begins_segment);
 }
 
 void log_manager_reset(struct log_manager *manager, raft_index index, raft_term term, uint32_t chain,
@@ -611,11 +650,10 @@ void log_manager_reset(struct log_manager *manager, raft_index index, raft_term 
     log_info(manager->config.logger, "log begins anew", "after_index=%llu", (unsigned long long)index);
     log_index_cut(manager, 0);
     manager->last_index = index;
+    manager->last_term = term;
+    manager->last_chain = chain;
     manager->roll = true;
     manager->resetting = true;
-    manager->reset_index = index;
-    manager->reset_term = term;
-    manager->reset_chain = chain;
     manager->reset_done = done;
     manager->reset_user = user;
     /* The last one stays until another has taken its place: the metadata must name something. */
@@ -632,14 +670,88 @@ raft_index log_manager_remove_before(struct log_manager *manager, raft_index ind
     uint32_t count = 0;
     for (uint32_t next = 1; next < manager->segment_count && !evidence; next++) {
         used -= manager->segments[next - 1].used_bytes;
-        if (used < tail_bytes || log_index_first(manager, next) > index + 1) break;
-        count = next;
+        if (log_index_first(manager, next) > index + 1) break;
+        if (used >= tail_bytes || manager->segments[next - 1].damaged) count = next;
     }
     if (count > 0 && !manager->failed && !manager->resetting) {
         doom_segments(manager, count);
         step_chores(manager);
     }
     return log_index_first(manager, 0);
+}
+
+/* ---- damage that shows while serving ---- */
+
+uint32_t log_manager_damage(const struct log_manager *manager, raft_index *until)
+{
+    uint32_t count = 0;
+    *until = 0;
+    for (uint32_t i = 0; i < manager->segment_count; i++) {
+        if (!manager->segments[i].damaged) continue;
+        count++;
+        *until = log_index_first(manager, i + 1) - 1;
+    }
+    return count;
+}
+
+void log_mark_damaged(struct log_manager *manager, struct log_segment *segment, uint64_t offset, const char *why)
+{
+    if (segment->damaged || manager->failed) return;
+    segment->damaged = true;
+    char *path = log_segment_path(manager, segment->number);
+    log_error(manager->config.logger, "log segment is damaged", "file=%s offset=%llu cause=\"%s\"", path,
+              (unsigned long long)offset, why);
+    mem_free(path);
+    /* Nothing more goes into it; a write that is on its way there still does. */
+    if (segment == &manager->segments[manager->segment_count - 1] && !manager->resetting) manager->roll = true;
+    manager->handler.damaged(manager->user);
+    step_chores(manager);
+}
+
+void log_manager_mark_damaged(struct log_manager *manager, uint64_t number, uint64_t offset, const char *why)
+{
+    for (uint32_t i = 0; i < manager->segment_count; i++) {
+        if (manager->segments[i].number != number) continue;
+        log_mark_damaged(manager, &manager->segments[i], offset, why);
+        return;
+    }
+}
+
+void log_manager_resave_metadata(struct log_manager *manager, unsigned bad_slot)
+{
+    manager->metadata_file.first_slot = bad_slot;
+    manager->resave = true;
+    step_chores(manager);
+}
+
+bool log_manager_resaving_metadata(const struct log_manager *manager)
+{
+    return manager->resave || (manager->chore.active && manager->chore.saves);
+}
+
+bool log_manager_next_segment(const struct log_manager *manager, uint64_t after, struct log_segment_view *out)
+{
+    for (uint32_t i = 0; i < manager->segment_count; i++) {
+        const struct log_segment *segment = &manager->segments[i];
+        if (segment->number <= after) continue;
+        *out = (struct log_segment_view){.log_id = manager->log_id,
+                                         .number = segment->number,
+                                         .used_bytes = segment->used_bytes,
+                                         .damaged = segment->damaged,
+                                         .headless = segment->headless};
+        return true;
+    }
+    return false;
+}
+
+char *log_manager_segment_path(const struct log_manager *manager, uint64_t number)
+{
+    return log_segment_path(manager, number);
+}
+
+const struct slot_file *log_manager_metadata_file(const struct log_manager *manager)
+{
+    return &manager->metadata_file;
 }
 
 bool log_manager_idle(const struct log_manager *manager)

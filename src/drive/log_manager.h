@@ -16,7 +16,7 @@
  *
  * A failed write or sync of the log is final: `failed` is called once, and nothing is written any more (contract rule 7).
  *
- * Files: log-<number>.seg; damaged ones that are of no further use are renamed to *.damaged-<n>, never deleted.
+ * Files: log-<number>.seg; damaged ones that are of no further use (a snapshot covers them) are renamed to *.damaged-<n>, never deleted.
  * What recovery finds damaged is reported with file and offset. Recovery reads past the page cache (DISK_UNCACHED), and makes
  * what it keeps durable anew: every kept segment is synced again, and after anything but a clean end a new segment begins.
  */
@@ -24,6 +24,7 @@
 #define CORACLE_DRIVE_LOG_MANAGER_H
 
 #include "base/log.h"
+#include "drive/slot_file.h"
 #include "port/disk.h"
 #include "replica/replica.h"
 #include "storage/log_scan.h"
@@ -49,6 +50,8 @@ struct log_manager_handler {
     void (*written)(void *user, uint64_t number, uint64_t file_bytes);
     void (*full)(void *user, bool full);
     void (*failed)(void *user, const char *text);
+    /* While serving, a segment was found damaged (each once): see log_manager_damage. */
+    void (*damaged)(void *user);
 };
 
 /* What the owner does with what recovery reads; the entry is moved. An entry at or below a commit index that was reported is
@@ -94,8 +97,8 @@ void log_manager_write(struct log_manager *manager, struct raft_write *write, ra
                        uint32_t previous_chain);
 
 /* Reads entries back: calls `done` with those that are still there, in order, from first_index on, at most about bytes_max and
-   not beyond last_index; count 0 when first_index is gone or its block is damaged (which is logged, with file and
-   offset). The entries are borrowed until `done` returns. Several reads may be under way. */
+   not beyond last_index; count 0 when first_index is gone or its block is damaged or unreadable (which marks the segment
+   damaged). The entries are borrowed until `done` returns. Several reads may be under way. */
 void log_manager_read(struct log_manager *manager, raft_index first_index, raft_index last_index, uint64_t bytes_max,
                       void (*done)(void *user, uint64_t token, struct entry *const *entries, uint32_t count),
                       void *user, uint64_t token);
@@ -106,9 +109,40 @@ void log_manager_read(struct log_manager *manager, raft_index first_index, raft_
 void log_manager_reset(struct log_manager *manager, raft_index index, raft_term term, uint32_t chain,
                        void (*done)(void *user), void *user);
 
-/* Removes segments whose entries are all at or below `index`, oldest first, but keeps at least `tail_bytes` of log. Returns
-   the first index that the log has once the removal is done. Metadata are made durable before a file goes. */
+/* Removes segments whose entries are all at or below `index`, oldest first, but keeps at least `tail_bytes` of log; a damaged segment,
+   and what is older, goes whatever the tail. Returns the first index that the log has once the removal is done. Metadata are made
+   durable before a file goes. */
 raft_index log_manager_remove_before(struct log_manager *manager, raft_index index, uint64_t tail_bytes);
+
+/*
+ * ---- damage that shows while serving ----
+ *
+ * Memory holds what the log says, so a damaged segment is of no use but for a restart: once a snapshot covers its entries it
+ * is set aside by log_manager_remove_before. Nothing more is written to it: the next write begins a segment, or, if none
+ * comes, a header alone does.
+ */
+
+/* How many segments in use are damaged; *until is the last entry that one of them may hold. */
+uint32_t log_manager_damage(const struct log_manager *manager, raft_index *until);
+/* The scrub found the block at `offset` of the segment bad. No effect when the segment is gone. */
+void log_manager_mark_damaged(struct log_manager *manager, uint64_t number, uint64_t offset, const char *why);
+/* A slot of the metadata is bad: both are saved again, that one first. */
+void log_manager_resave_metadata(struct log_manager *manager, unsigned bad_slot);
+bool log_manager_resaving_metadata(const struct log_manager *manager);
+
+/* For the scrub: a segment in use. */
+struct log_segment_view {
+    uint64_t log_id;
+    uint64_t number;
+    uint64_t used_bytes; /* written and synced; a multiple of LOG_BATCH_ALIGNMENT */
+    bool damaged;        /* known to be */
+    bool headless;       /* see log_verify.h */
+};
+/* The oldest one whose number is above `after`; false: there is none. */
+bool log_manager_next_segment(const struct log_manager *manager, uint64_t after, struct log_segment_view *out);
+/* Owned by the caller (mem_free). */
+char *log_manager_segment_path(const struct log_manager *manager, uint64_t number);
+const struct slot_file *log_manager_metadata_file(const struct log_manager *manager);
 
 /* Looks for room again when the disk was full; call it about every LOG_SPACE_RETRY. */
 void log_manager_tick(struct log_manager *manager);

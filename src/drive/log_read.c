@@ -192,9 +192,8 @@ static void read_done(struct disk_job *job)
         struct position position;
         if (!still_there(manager, batch, index, &position)) break;
         if (batch->error != ERR_OK) {
-            log_error(manager->config.logger, "log can't be read back", "file=%s offset=%llu cause=\"%s\"", batch->path,
-                      (unsigned long long)batch->bad_offset,
-                      batch->error == ERR_DAMAGED ? "the block is damaged" : read->outcome.text);
+            log_mark_damaged(manager, &manager->segments[position.segment], batch->bad_offset,
+                             batch->error == ERR_DAMAGED ? "the block is damaged" : read->outcome.text);
             break;
         }
         raft_index last = batch_last(manager, position);

@@ -188,6 +188,7 @@ static enum error scan_files(struct recovery *recovery)
         found->untouched = log_scan_segment_untouched(recovery->scan);
         struct log_segment *segment = &recovery->manager->segments[recovery->manager->segment_count - 1];
         segment->size_bytes = found->size_bytes;
+        segment->headless = log_scan_segment_headless(recovery->scan);
     }
     return ERR_OK;
 }
@@ -417,6 +418,8 @@ static void take_result(struct recovery *recovery, const struct log_scan_result 
 {
     struct log_manager *manager = recovery->manager;
     manager->last_index = result->last_index;
+    manager->last_term = result->last_term;
+    manager->last_chain = result->last_chain;
     manager->next_batch_number = result->next_batch_number;
     manager->owed = result->outcome == LOG_UNCERTAIN;
     manager->owed_extent_known = result->extent_known;
@@ -438,7 +441,8 @@ static enum error get_ready(struct recovery *recovery, const struct log_scan_res
     if (error != ERR_OK) return error;
 
     struct log_segment *last = manager->segment_count > 0 ? &manager->segments[manager->segment_count - 1] : NULL;
-    bool continues = result->outcome == LOG_CLEAN && last != NULL && last->number == result->last_segment_number;
+    bool continues =
+        result->outcome == LOG_CLEAN && last != NULL && !last->damaged && last->number == result->last_segment_number;
     manager->roll = !continues;
     if (continues && last->used_bytes < result->end_offset) last->used_bytes = result->end_offset;
 

@@ -61,6 +61,7 @@ enum error slot_file_load(struct slot_file *file, struct disk *disk, uint8_t *da
     bool same = got == SLOT_COUNT * SLOT_BYTES && memcmp(data, data + SLOT_BYTES, SLOT_BYTES) == 0;
     file->first_slot = same ? 0 : 1 - newest;
     file->slot_repairable = !same;
+    file->slot_damaged = !chosen.slot_good[1 - newest];
     return ERR_OK;
 }
 

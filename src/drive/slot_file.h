@@ -28,6 +28,7 @@ struct slot_file {
     bool name_is_durable; /* known to be, since this process made it so */
     unsigned first_slot;  /* to be written first by the next save */
     bool slot_repairable; /* one slot was damaged, or older, when it was loaded */
+    bool slot_damaged;    /* it was damaged, not older */
 };
 
 void slot_file_init(struct slot_file *file, const char *path, uint32_t magic, uint32_t version_max);

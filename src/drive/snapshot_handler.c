@@ -29,7 +29,8 @@ void snapshot_handler_free(struct snapshot_handler *handler)
     snapshot_senders_free(handler);
     for (uint32_t i = 0; i < handler->remove_count; i++) mem_free(handler->remove_paths[i]);
     mem_free(handler->remove_paths);
-    mem_free(handler->old_epochs);
+    mem_free(handler->remove_damaged);
+    mem_free(handler->olds);
     slot_file_free(&handler->metadata_file);
     mem_free(handler);
 }
@@ -53,6 +54,30 @@ const struct snapshot_metadata *snapshot_handler_current(const struct snapshot_h
     return &handler->current;
 }
 
+bool snapshot_handler_renewing(const struct snapshot_handler *handler)
+{
+    return handler->renewing;
+}
+
+void snapshot_handler_renew(struct snapshot_handler *handler, uint64_t epoch, bool damaged)
+{
+    if (handler->failed || epoch != handler->current.epoch || epoch == 0) return;
+    handler->renewing = true;
+    if (!damaged) return;
+    handler->damaged = true;
+    snapshot_senders_reject(handler);
+}
+
+const struct slot_file *snapshot_handler_metadata_file(const struct snapshot_handler *handler)
+{
+    return &handler->metadata_file;
+}
+
+char *snapshot_handler_current_path(const struct snapshot_handler *handler)
+{
+    return snapshot_path(handler, handler->current.epoch);
+}
+
 bool snapshot_handler_idle(const struct snapshot_handler *handler)
 {
     return !handler->make.task.active && !handler->receive.task.active && !handler->removing &&
@@ -61,13 +86,13 @@ bool snapshot_handler_idle(const struct snapshot_handler *handler)
 
 /* ---- removing what is superseded ---- */
 
-static void add_old(struct snapshot_handler *handler, uint64_t epoch)
+static void add_old(struct snapshot_handler *handler, uint64_t epoch, bool damaged)
 {
     if (handler->old_count == handler->old_capacity) {
         handler->old_capacity = handler->old_capacity == 0 ? 4 : handler->old_capacity * 2;
-        handler->old_epochs = mem_realloc(handler->old_epochs, handler->old_capacity * sizeof *handler->old_epochs);
+        handler->olds = mem_realloc(handler->olds, handler->old_capacity * sizeof *handler->olds);
     }
-    handler->old_epochs[handler->old_count++] = epoch;
+    handler->olds[handler->old_count++] = (struct snapshot_old){.epoch = epoch, .damaged = damaged};
 }
 
 static void remove_run(struct disk_job *job, struct disk *disk)
@@ -76,7 +101,13 @@ static void remove_run(struct disk_job *job, struct disk *disk)
         (struct snapshot_handler *)((char *)job - offsetof(struct snapshot_handler, remove_job));
     enum error error = ERR_OK;
     for (uint32_t i = 0; i < handler->remove_count && error == ERR_OK; i++) {
-        error = disk_remove(disk, handler->remove_paths[i]);
+        if (handler->remove_damaged[i]) {
+            char *aside;
+            error = disk_set_aside(disk, handler->remove_paths[i], &aside);
+            mem_free(aside);
+        } else {
+            error = disk_remove(disk, handler->remove_paths[i]);
+        }
         if (error == ERR_NO_FILE) error = ERR_OK;
     }
     if (error == ERR_OK) error = disk_sync_directory(disk, handler->config.directory);
@@ -89,7 +120,9 @@ static void remove_done(struct disk_job *job)
         (struct snapshot_handler *)((char *)job - offsetof(struct snapshot_handler, remove_job));
     for (uint32_t i = 0; i < handler->remove_count; i++) mem_free(handler->remove_paths[i]);
     mem_free(handler->remove_paths);
+    mem_free(handler->remove_damaged);
     handler->remove_paths = NULL;
+    handler->remove_damaged = NULL;
     handler->remove_count = 0;
     handler->removing = false;
     if (handler->remove_outcome.error != ERR_OK) {
@@ -104,20 +137,26 @@ void snapshot_remove_old(struct snapshot_handler *handler)
     if (handler->removing || handler->failed || handler->old_count == 0) return;
     uint32_t kept = 0, going = 0;
     char **paths = mem_alloc(handler->old_count * sizeof *paths);
+    bool *damaged = mem_alloc(handler->old_count * sizeof *damaged);
     for (uint32_t i = 0; i < handler->old_count; i++) {
-        uint64_t epoch = handler->old_epochs[i];
-        if (snapshot_sender_uses(handler, epoch)) {
-            handler->old_epochs[kept++] = epoch;
-        } else {
-            paths[going++] = snapshot_path(handler, epoch);
+        struct snapshot_old old = handler->olds[i];
+        if (snapshot_sender_uses(handler, old.epoch)) {
+            handler->olds[kept++] = old;
+            continue;
         }
+        damaged[going] = old.damaged;
+        paths[going] = snapshot_path(handler, old.epoch);
+        if (old.damaged) log_error(handler->config.logger, "snapshot is set aside", "file=%s", paths[going]);
+        going++;
     }
     handler->old_count = kept;
     if (going == 0) {
         mem_free(paths);
+        mem_free(damaged);
         return;
     }
     handler->remove_paths = paths;
+    handler->remove_damaged = damaged;
     handler->remove_count = going;
     handler->removing = true;
     handler->remove_job = (struct disk_job){.run = remove_run, .done = remove_done};
@@ -126,8 +165,10 @@ void snapshot_remove_old(struct snapshot_handler *handler)
 
 void snapshot_counts(struct snapshot_handler *handler, const struct snapshot_metadata *metadata)
 {
-    if (handler->current.epoch != 0) add_old(handler, handler->current.epoch);
+    if (handler->current.epoch != 0) add_old(handler, handler->current.epoch, handler->damaged);
     handler->current = *metadata;
+    handler->renewing = false;
+    handler->damaged = false;
     log_info(handler->config.logger, "snapshot counts", "epoch=%llu index=%llu bytes=%llu",
              (unsigned long long)metadata->epoch, (unsigned long long)metadata->index,
              (unsigned long long)metadata->size_bytes);

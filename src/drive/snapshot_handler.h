@@ -22,6 +22,7 @@
 
 #include "base/log.h"
 #include "base/peer_message.h"
+#include "drive/slot_file.h"
 #include "port/disk.h"
 #include "replica/replica.h"
 
@@ -54,6 +55,8 @@ struct snapshot_handler_handler {
     /* A write or sync failed (contract rule 7). */
     void (*failed)(void *user, const char *text);
     uint64_t (*entropy)(void *user);
+    /* The current snapshot couldn't be read for a peer, or a peer says that what came is damaged: it should be checked. */
+    void (*suspect)(void *user);
 };
 
 struct snapshot_handler *snapshot_handler_new(const struct snapshot_handler_config *config,
@@ -88,6 +91,18 @@ void snapshot_handler_chunk(struct snapshot_handler *handler, struct replica *re
                             const struct peer_message *message);
 /* After `received` and the swap: tells the leader, and removes older snapshots. */
 void snapshot_handler_installed(struct snapshot_handler *handler, raft_term term);
+
+/*
+ * The current snapshot (`damaged`), or the metadata that name it, isn't good any more: it isn't sent, and the next one that is made takes
+ * its place, also at the same index (replica_snapshot_lost); the owner makes it at once. Until then the file stays where it is, since after a
+ * crash a damaged snapshot is worth as much as a missing one; then it is set aside. No effect if `epoch` isn't the current one's.
+ */
+void snapshot_handler_renew(struct snapshot_handler *handler, uint64_t epoch, bool damaged);
+/* Whether one is to be made for that. */
+bool snapshot_handler_renewing(const struct snapshot_handler *handler);
+const struct slot_file *snapshot_handler_metadata_file(const struct snapshot_handler *handler);
+/* The path of the current snapshot, owned by the caller (mem_free). */
+char *snapshot_handler_current_path(const struct snapshot_handler *handler);
 
 /* For the garbage collector and metrics: the snapshot that counts. All zero: none. */
 const struct snapshot_metadata *snapshot_handler_current(const struct snapshot_handler *handler);

@@ -110,6 +110,12 @@ struct snapshot_sender {
     struct disk_outcome outcome;
 };
 
+/* A superseded snapshot. */
+struct snapshot_old {
+    uint64_t epoch;
+    bool damaged;
+};
+
 struct snapshot_handler {
     struct snapshot_handler_config config;
     struct snapshot_handler_handler handler;
@@ -117,16 +123,19 @@ struct snapshot_handler {
     bool failed;
     struct slot_file metadata_file;
     struct snapshot_metadata current;
+    bool renewing; /* another is to take its place, */
+    bool damaged;  /* since it is damaged */
     uint64_t next_epoch;
     struct snapshot_make make;
     struct snapshot_receive receive;
     struct snapshot_sender senders[MEMBERS_MAX];
     /* Superseded snapshots, removed once nobody is sent them. */
-    uint64_t *old_epochs;
+    struct snapshot_old *olds;
     uint32_t old_count, old_capacity;
     struct disk_job remove_job;
     bool removing;
-    char **remove_paths; /* the run's */
+    char **remove_paths;  /* the run's */
+    bool *remove_damaged; /* likewise: to be set aside */
     uint32_t remove_count;
     struct disk_outcome remove_outcome;
 };
@@ -152,6 +161,8 @@ void snapshot_receive_free(struct snapshot_handler *handler);
 /* An own snapshot was finished or given up: loading may begin, or the transfer has become pointless. */
 void snapshot_receive_proceed(struct snapshot_handler *handler);
 
+/* Ends all transfers; their peers ask again. */
+void snapshot_senders_reject(struct snapshot_handler *handler);
 bool snapshot_sender_uses(const struct snapshot_handler *handler, uint64_t epoch);
 bool snapshot_senders_idle(const struct snapshot_handler *handler);
 void snapshot_senders_free(struct snapshot_handler *handler);

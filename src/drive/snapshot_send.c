@@ -74,6 +74,7 @@ static void read_done(struct disk_job *job)
                   (unsigned long long)sender->snapshot.epoch, (unsigned long long)sender->read_offset,
                   sender->outcome.error != ERR_OK ? sender->outcome.text : "it ends early");
         sender_end(sender, true);
+        handler->handler.suspect(handler->user);
         return;
     }
     sender->next = sender->read_offset + sender->read_got;
@@ -122,6 +123,8 @@ void snapshot_handler_send(struct snapshot_handler *handler, member_id peer, raf
                   (unsigned long long)peer);
         return;
     }
+    /* A better one is being made, and the peer asks again. */
+    if (handler->damaged) return;
     struct snapshot_sender *sender = find_sender(handler, peer);
     /* A transfer of an earlier term is stale: its receiver ignored what came after the step-down. */
     if (sender != NULL && sender->active && sender->term == term) return;
@@ -163,7 +166,9 @@ void snapshot_handler_reply(struct snapshot_handler *handler, const struct peer_
         log_warn(handler->config.logger, "a peer refuses the snapshot", "peer=%016llx index=%llu reason=%s",
                  (unsigned long long)sender->peer, (unsigned long long)message->index,
                  message->reason < ERROR_COUNT ? error_code((enum error)message->reason) : "unknown");
+        bool current = sender->snapshot.epoch == handler->current.epoch;
         sender_end(sender, true);
+        if (message->reason == ERR_DAMAGED && current) handler->handler.suspect(handler->user);
         return;
     }
     if (sender->probing && message->offset > sender->next) MARK(SNAPSHOT_TRANSFER_WENT_ON);
@@ -177,6 +182,13 @@ void snapshot_handler_reply(struct snapshot_handler *handler, const struct peer_
         sender_end(sender, false);
     } else {
         sender_pump(sender);
+    }
+}
+
+void snapshot_senders_reject(struct snapshot_handler *handler)
+{
+    for (size_t i = 0; i < MEMBERS_MAX; i++) {
+        if (handler->senders[i].active) sender_end(&handler->senders[i], true);
     }
 }
 

@@ -3,7 +3,6 @@
 #include "base/check.h"
 #include "base/mark.h"
 #include "base/mem.h"
-#include "drive/slot_file.h"
 
 struct state_file {
     struct slot_file slots;
@@ -16,7 +15,11 @@ struct state_file {
 
     struct disk_job job;
     bool saving;
+    bool repairing; /* with the save under way, or with the one that is to follow it */
     uint64_t number;
+    struct raft_state last; /* saved, or being saved */
+    bool waiting;           /* `last` isn't in the save under way, which is a repair; waiting_number is its number */
+    uint64_t waiting_number;
     struct slot_save save;       /* the job's */
     struct disk_outcome outcome; /* the job's */
 };
@@ -66,6 +69,7 @@ enum error state_file_load(struct state_file *file, struct raft_state *out, char
 enum error state_file_save_now(struct state_file *file, const struct raft_state *state, char *text)
 {
     CHECK(!file->saving && !file->failed);
+    file->last = *state;
     enum error error = disk_make_directory(file->disk, file->slots.directory);
     if (error == ERR_OK) {
         raft_state_encode(state, slot_file_begin(&file->slots, &file->save), file->save.slot);
@@ -79,6 +83,8 @@ enum error state_file_save_now(struct state_file *file, const struct raft_state 
     slot_file_saved(&file->slots);
     return ERR_OK;
 }
+
+static void begin_save(struct state_file *file, uint64_t number);
 
 static void save_run(struct disk_job *job, struct disk *disk)
 {
@@ -96,18 +102,49 @@ static void save_done(struct disk_job *job)
         return;
     }
     slot_file_saved(&file->slots);
-    file->handler.saved(file->user, file->number);
+    bool repaired = file->repairing;
+    file->repairing = false;
+    uint64_t number = file->number;
+    if (file->waiting) begin_save(file, file->waiting_number);
+    if (repaired) file->handler.repaired(file->user);
+    if (number != 0) file->handler.saved(file->user, number);
+}
+
+static void begin_save(struct state_file *file, uint64_t number)
+{
+    raft_state_encode(&file->last, slot_file_begin(&file->slots, &file->save), file->save.slot);
+    file->number = number;
+    file->waiting = false;
+    file->saving = true;
+    file->job = (struct disk_job){.run = save_run, .done = save_done, .urgent = true};
+    disk_submit(file->queue, &file->job);
 }
 
 void state_file_save(struct state_file *file, const struct raft_state *state, uint64_t number)
 {
-    CHECK(!file->saving);
+    CHECK(!file->waiting && (!file->saving || file->number == 0));
     if (file->failed) return; /* contract rule 7: nothing is written after a failure */
-    raft_state_encode(state, slot_file_begin(&file->slots, &file->save), file->save.slot);
-    file->number = number;
-    file->saving = true;
-    file->job = (struct disk_job){.run = save_run, .done = save_done, .urgent = true};
-    disk_submit(file->queue, &file->job);
+    file->last = *state;
+    if (file->saving) {
+        file->waiting = true;
+        file->waiting_number = number;
+        return;
+    }
+    begin_save(file, number);
+}
+
+void state_file_repair(struct state_file *file, unsigned bad_slot)
+{
+    if (file->failed || file->repairing) return;
+    file->repairing = true;
+    if (file->saving) return;
+    file->slots.first_slot = bad_slot;
+    begin_save(file, 0);
+}
+
+const struct slot_file *state_file_slots(const struct state_file *file)
+{
+    return &file->slots;
 }
 
 bool state_file_idle(const struct state_file *file)

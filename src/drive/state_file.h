@@ -7,6 +7,7 @@
 #define CORACLE_DRIVE_STATE_FILE_H
 
 #include "base/log.h"
+#include "drive/slot_file.h"
 #include "port/disk.h"
 #include "storage/raft_state.h"
 
@@ -15,6 +16,7 @@ struct state_file;
 struct state_file_handler {
     void (*saved)(void *user, uint64_t number);
     void (*failed)(void *user, const char *text);
+    void (*repaired)(void *user); /* may be NULL if state_file_repair isn't called */
 };
 
 struct state_file *state_file_new(const char *path, struct disk *disk, struct disk_queue *queue, struct logger *logger,
@@ -26,8 +28,12 @@ void state_file_free(struct state_file *file);
 enum error state_file_load(struct state_file *file, struct raft_state *out, char *text);
 /* Synchronous, at the start: creates the file and its directory's entry, or rewrites it. Durable on return. */
 enum error state_file_save_now(struct state_file *file, const struct raft_state *state, char *text);
-/* Begins a save; `saved(number)` when durable. One at a time. */
+/* Begins a save; `saved(number)` when durable. One at a time (repairs aside). Number 0 is nobody's: see state_file_repair. */
 void state_file_save(struct state_file *file, const struct raft_state *state, uint64_t number);
+/* A slot was found bad while serving: what was saved last is saved again, that slot first, unless a save is under way, which does it
+   too. `repaired` when both are durable. A save that is begun meanwhile waits. */
+void state_file_repair(struct state_file *file, unsigned bad_slot);
+const struct slot_file *state_file_slots(const struct state_file *file);
 bool state_file_idle(const struct state_file *file);
 
 #endif

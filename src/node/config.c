@@ -110,6 +110,8 @@ static void set_defaults(struct config *config)
     set_default_number(config, SETTING_SNAPSHOT_STATE_PERCENT, drive.snapshot_state_percent);
     set_default_number(config, SETTING_CACHE_BYTES, drive.cache_bytes_max);
     set_default_number(config, SETTING_LOG_TAIL_BYTES, drive.log_tail_bytes);
+    set_default_number(config, SETTING_SCRUB_INTERVAL, (uint64_t)(drive.scrub_interval / TIME_NS_PER_MS));
+    set_default_number(config, SETTING_SCRUB_RATE, drive.scrub_bytes_per_second);
     set_default_number(config, SETTING_MAX_CONNECTIONS, drive.connections_max);
     set_default_number(config, SETTING_CONNECTION_MEMORY, drive.connection_memory_max);
     set_default_number(config, SETTING_IDLE_TIMEOUT, (uint64_t)(drive.idle_timeout / TIME_NS_PER_MS));

@@ -79,6 +79,8 @@ void context_drive_config(const struct config *config, const struct join_cluster
     out->snapshot_state_percent = (uint32_t)config_number(config, SETTING_SNAPSHOT_STATE_PERCENT);
     out->cache_bytes_max = config_number(config, SETTING_CACHE_BYTES);
     out->log_tail_bytes = config_number(config, SETTING_LOG_TAIL_BYTES);
+    out->scrub_interval = (time_ns)config_number(config, SETTING_SCRUB_INTERVAL) * TIME_NS_PER_MS;
+    out->scrub_bytes_per_second = config_number(config, SETTING_SCRUB_RATE);
     out->connections_max = (uint32_t)config_number(config, SETTING_MAX_CONNECTIONS);
     out->connection_memory_max = config_number(config, SETTING_CONNECTION_MEMORY);
     out->idle_timeout = (time_ns)config_number(config, SETTING_IDLE_TIMEOUT) * TIME_NS_PER_MS;

@@ -89,6 +89,12 @@ const struct setting settings_table[SETTING_COUNT] = {
     [SETTING_LOG_TAIL_BYTES] = {
         "log_tail_bytes", "log-tail-bytes", NULL, NULL, SETTING_IS_BYTES, NULL, 0, 1024 * GIB, NULL,
         "Log that is kept behind a snapshot for nodes that were away, so that they need no snapshot."},
+    [SETTING_SCRUB_INTERVAL] = {
+        "scrub_interval_in_millis", "scrub-interval", NULL, NULL, SETTING_IS_MILLIS, NULL, 0, 90 * 24 * HOUR_MS, NULL,
+        "How often all files are read again to find damage early; 0: never."},
+    [SETTING_SCRUB_RATE] = {
+        "scrub_bytes_per_second", "scrub-bytes-per-second", NULL, NULL, SETTING_IS_BYTES, NULL, 64 * KIB, 64 * GIB, NULL,
+        "How fast they are read while that goes on."},
     [SETTING_MAX_CONNECTIONS] = {
         "max_connections", "max-connections", NULL, NULL, SETTING_IS_NUMBER, NULL, 1, 1000000, NULL,
         "Connections of clients; further ones are closed at once."},

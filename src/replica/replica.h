@@ -145,6 +145,8 @@ time_ns replica_deadline(const struct replica *replica);
 /* Pins the state at the last applied index that is locally durable (contract rule 5) and fills the header. ERR_NOT_READY
    when the applied index isn't durable here, or a snapshot is under way, or nothing is new. */
 enum error replica_snapshot_begin(struct replica *replica, uint64_t snapshot_id, struct snapshot_header *header);
+/* The snapshot that counted is lost or damaged: the next one may be of the same index. */
+void replica_snapshot_lost(struct replica *replica);
 /* Appends chunks for about SNAPSHOT_CHUNK_PAYLOAD_BYTES_TARGET; *done when the last one, END excluded, was appended. */
 void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writer, struct buffer *out, bool *done);
 /* Releases the pin; also to give up early. */

@@ -37,6 +37,11 @@ enum error replica_snapshot_begin(struct replica *replica, uint64_t snapshot_id,
     return ERR_OK;
 }
 
+void replica_snapshot_lost(struct replica *replica)
+{
+    replica->snapshot_index = 0;
+}
+
 void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writer, struct buffer *out, bool *done)
 {
     CHECK(replica->snapshot_active);

@@ -345,6 +345,11 @@ bool log_scan_segment_untouched(const struct log_scan *scan)
     return scan->segment_zero;
 }
 
+bool log_scan_segment_headless(const struct log_scan *scan)
+{
+    return scan->header_state == HEADER_ZERO || scan->header_state == HEADER_CUT;
+}
+
 /* ---- Batches ---- */
 
 /* Begins the place for the next batch, after one that ends before block `end`. */

@@ -91,6 +91,9 @@ void log_scan_feed(struct log_scan *scan, const uint8_t *data, size_t size);
 /* Whether all that was fed of the current segment is zero: a spare, if that is all of it. */
 bool log_scan_segment_untouched(const struct log_scan *scan);
 
+/* Whether the current segment's header is untouched or cut, as a crash in its first write leaves it. */
+bool log_scan_segment_headless(const struct log_scan *scan);
+
 /* One good batch. */
 struct log_scan_batch {
     raft_index first_index; /* may cut the log: entries from here on are replaced */

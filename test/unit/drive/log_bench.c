@@ -37,7 +37,14 @@ static void on_failed(void *user, const char *text)
     snprintf(bench->failed_text, sizeof bench->failed_text, "%s", text);
 }
 
-static const struct log_manager_handler handler = {.written = on_written, .full = on_full, .failed = on_failed};
+static void on_damaged(void *user)
+{
+    struct bench *bench = user;
+    bench->damaged_count++;
+}
+
+static const struct log_manager_handler handler = {
+    .written = on_written, .full = on_full, .failed = on_failed, .damaged = on_damaged};
 
 static void open_manager(struct bench *bench)
 {

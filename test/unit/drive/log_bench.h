@@ -42,7 +42,7 @@ struct bench {
     char text[512];
 
     uint64_t write_number;
-    unsigned written_count, full_count, not_full_count, failed_count, reset_count;
+    unsigned written_count, full_count, not_full_count, failed_count, reset_count, damaged_count;
     uint64_t written_bytes;
     char failed_text[512];
 

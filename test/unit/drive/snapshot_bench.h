@@ -167,7 +167,8 @@ struct node {
     struct replica replica;
     struct mail *outbox;
     struct random random;
-    unsigned made_count, not_made_count, failed_count, sent_count, rejected_count, received_count, installed_count;
+    unsigned made_count, not_made_count, failed_count, sent_count, rejected_count, received_count, installed_count,
+        suspect_count;
     raft_index made_index, received_index, sent_index;
     uint64_t data_bytes_sent;
     char text[512];
@@ -244,13 +245,19 @@ static inline uint64_t on_entropy(void *user)
     return random_u64(&((struct node *)user)->random);
 }
 
+static inline void on_suspect(void *user)
+{
+    ((struct node *)user)->suspect_count++;
+}
+
 static const struct snapshot_handler_handler handler = {.made = on_made,
                                                         .not_made = on_not_made,
                                                         .send = on_send,
                                                         .sent = on_sent,
                                                         .received = on_received,
                                                         .failed = on_failed,
-                                                        .entropy = on_entropy};
+                                                        .entropy = on_entropy,
+                                                        .suspect = on_suspect};
 
 static inline void open_handler(struct node *node)
 {

@@ -28,6 +28,7 @@ struct member {
     struct drive_config config;
     struct drive_ports ports;
     struct raft_state state;
+    struct damage_counts damage;
     struct bootstrap bootstrap;
     struct replica *replica;
     char text[BOOTSTRAP_TEXT_BYTES];
@@ -146,6 +147,7 @@ static void set_up(uint64_t seed, uint32_t member_count)
         .disk = &m.rig.disk.disk, .disk_queue = &m.rig.queue, .loop = &m.loop, .logger = &m.rig.logger};
     m.bootstrap.config = &m.config;
     m.bootstrap.ports = &m.ports;
+    m.bootstrap.damage = &m.damage;
     assert_int_equal(disk_make_directories(m.ports.disk, LOG), ERR_OK);
     assert_int_equal(disk_make_directories(m.ports.disk, SNAPSHOTS), ERR_OK);
     open_files();

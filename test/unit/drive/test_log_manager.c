@@ -436,7 +436,7 @@ static void test_a_damaged_batch(void **state)
     log_manager_certain(bench.manager);
     bench_append(&bench, 1, 100);
     uint64_t last = metadata().last_segment;
-    assert_int_equal(last, 5);
+    assert_int_equal(last, 6);
     restart(LOG_CLEAN);
     assert_int_equal(bench.result.last_index, 8);
     assert_int_equal(bench_read(&bench, 1, 8, UINT64_MAX), 8);
@@ -667,6 +667,146 @@ static void test_what_cannot_be_read(void **state)
     bench_free(&bench);
 }
 
+/* ---- damage that shows while serving ---- */
+
+/* Damage in a segment that is full, or in the one that is written to: either goes as soon as a snapshot covers it. */
+static void test_damage_found_while_serving(void **state)
+{
+    (void)state;
+    for (int current = 0; current <= 1; current++) {
+        for (int idle = 0; idle <= 1; idle++) {
+            start(64 * KIB);
+            while (metadata().last_segment < 4) bench_append(&bench, 1, 3000);
+            raft_index last = bench.log.last_index, until;
+            uint64_t number = current ? 3 : 2;
+            assert_int_equal(log_manager_damage(bench.manager, &until), 0);
+            rig_flip(&bench.rig, bench_segment(number), batch_offset(0) + 60, 4);
+            log_manager_mark_damaged(bench.manager, number, batch_offset(0), "the test says so");
+            log_manager_mark_damaged(bench.manager, number, batch_offset(0), "once only");
+            log_manager_mark_damaged(bench.manager, 77, 0, "never was");
+            assert_int_equal(bench.damaged_count, 1);
+            assert_true(rig_said(&bench.rig, bench_segment(number)));
+            assert_int_equal(log_manager_damage(bench.manager, &until), 1);
+            assert_int_equal(until == last, current);
+            assert_true(until <= last && until > 0);
+
+            if (!idle) bench_append(&bench, 3, 10);
+            rig_run(&bench.rig);
+            if (idle) bench_append(&bench, 3, 10);
+            /* What came after lies elsewhere. */
+            assert_int_equal(log_manager_damage(bench.manager, &until), 1);
+            assert_true(until <= last);
+            assert_int_equal(bench_read(&bench, last + 1, last + 3, UINT64_MAX), 3);
+
+            /* No snapshot covers it yet: it stays, whatever it is worth. */
+            log_manager_remove_before(bench.manager, until - 1, UINT64_MAX);
+            rig_run(&bench.rig);
+            assert_true(rig_exists(&bench.rig, bench_segment(number)));
+            bench_snapshot(&bench, until);
+            assert_int_equal(log_manager_remove_before(bench.manager, until, UINT64_MAX), until + 1);
+            rig_run(&bench.rig);
+            assert_int_equal(log_manager_damage(bench.manager, &until), 0);
+            assert_int_equal(rig_count(&bench.rig, LOG_DIRECTORY, ".damaged-1"), 1);
+            assert_false(rig_exists(&bench.rig, bench_segment(number)));
+            assert_false(rig_exists(&bench.rig, bench_segment(1))); /* it went with what came after it */
+            restart(LOG_CLEAN);
+            assert_int_equal(bench.result.last_index, last + 3);
+            bench_append(&bench, 1, 10);
+            restart(LOG_CLEAN);
+            bench_free(&bench);
+        }
+    }
+}
+
+/* Idle, and all is in the snapshot: the damaged segment goes, and a header alone begins the log anew. */
+static void test_damage_in_an_idle_log(void **state)
+{
+    (void)state;
+    start(64 * KIB);
+    for (unsigned i = 0; i < 5; i++) bench_append(&bench, 1, 100);
+    rig_flip(&bench.rig, bench_segment(1), batch_offset(4) + 60, 4); /* the very last batch */
+    assert_int_equal(bench_read(&bench, 5, 5, UINT64_MAX), 0);
+    assert_int_equal(bench.damaged_count, 1);
+    rig_run(&bench.rig);
+    bench_snapshot(&bench, 5);
+    assert_int_equal(log_manager_remove_before(bench.manager, 5, UINT64_MAX), 6);
+    rig_run(&bench.rig);
+    raft_index until;
+    assert_int_equal(log_manager_damage(bench.manager, &until), 0);
+    restart(LOG_CLEAN);
+    bench_append(&bench, 2, 100);
+    restart(LOG_CLEAN);
+    assert_int_equal(bench.result.last_index, 7);
+    bench_free(&bench);
+}
+
+/* Whatever happens on the way: what was acknowledged is there, or the log says that it isn't sure. */
+static void test_a_crash_while_damage_is_repaired(void **state)
+{
+    (void)state;
+    for (int write = 0; write <= 1; write++) {
+        bool crashed = true;
+        unsigned certain = 0, uncertain = 0;
+        for (uint64_t at = 1; crashed; at++) {
+            bench_init(&bench, at, 64 * KIB);
+            bench_recover_ok(&bench, LOG_CLEAN);
+            while (metadata().last_segment < 4) bench_append(&bench, 1, 3000);
+            raft_index last = bench.log.last_index, until;
+            rig_flip(&bench.rig, bench_segment(3), batch_offset(0) + 60, 4);
+            bench.rig.disk.crash_at = bench.rig.disk.counters.operations + at;
+            log_manager_mark_damaged(bench.manager, 3, batch_offset(0), "the test says so");
+            if (write) bench_begin_write(&bench, last, 2, 100);
+            rig_run(&bench.rig);
+            if (!bench.rig.disk.dead) {
+                bench.log = bench.next;
+                log_manager_damage(bench.manager, &until);
+                bench_snapshot(&bench, until);
+                log_manager_remove_before(bench.manager, until, UINT64_MAX);
+                rig_run(&bench.rig);
+            }
+            crashed = bench.rig.disk.dead;
+            bench_restart(&bench, true);
+            assert_int_equal(bench_recover(&bench), ERR_OK);
+            if (bench.result.outcome == LOG_UNCERTAIN) {
+                uncertain++;
+                assert_true(crashed);
+                assert_true(bench.result.last_index < last);
+                assert_true(bench.result.known_last_index >= last);
+            } else {
+                certain++;
+                assert_true(bench.result.last_index >= bench.log.last_index);
+            }
+            bench_free(&bench);
+        }
+        assert_true(uncertain > 1 && certain > 1);
+    }
+}
+
+static void test_the_metadata_are_saved_again(void **state)
+{
+    (void)state;
+    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
+        for (uint64_t at = 0; at < 4; at++) {
+            start(64 * KIB);
+            bench_append(&bench, 1, 100);
+            rig_flip(&bench.rig, LOG_METADATA, slot * SLOT_BYTES + 40, 1);
+            if (at > 0) bench.rig.disk.crash_at = bench.rig.disk.counters.operations + at;
+            log_manager_resave_metadata(bench.manager, slot);
+            assert_true(log_manager_resaving_metadata(bench.manager));
+            rig_run(&bench.rig);
+            if (at == 0) {
+                assert_false(log_manager_resaving_metadata(bench.manager));
+                assert_int_equal(metadata().last_segment, 2); /* both slots are the same */
+            }
+            rig_drop(&bench.rig);
+            restart(LOG_CLEAN);
+            assert_false(rig_said(&bench.rig, "log metadata are lost"));
+            bench_append(&bench, 1, 100);
+            bench_free(&bench);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -689,6 +829,10 @@ int main(void)
         cmocka_unit_test(test_lost_metadata),
         cmocka_unit_test(test_other_files),
         cmocka_unit_test(test_what_cannot_be_read),
+        cmocka_unit_test(test_damage_found_while_serving),
+        cmocka_unit_test(test_damage_in_an_idle_log),
+        cmocka_unit_test(test_a_crash_while_damage_is_repaired),
+        cmocka_unit_test(test_the_metadata_are_saved_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,7 @@
 static struct rig rig;
 static struct state_file *file;
 static uint64_t saved_number; /* the last that was reported */
-static unsigned saved_count, failed_count;
+static unsigned saved_count, failed_count, repaired_count;
 static char failed_text[512];
 
 static void on_saved(void *user, uint64_t number)
@@ -34,7 +34,13 @@ static void on_failed(void *user, const char *text)
     snprintf(failed_text, sizeof failed_text, "%s", text);
 }
 
-static const struct state_file_handler handler = {.saved = on_saved, .failed = on_failed};
+static void on_repaired(void *user)
+{
+    assert_ptr_equal(user, &rig);
+    repaired_count++;
+}
+
+static const struct state_file_handler handler = {.saved = on_saved, .failed = on_failed, .repaired = on_repaired};
 
 static void open_state(void)
 {
@@ -42,6 +48,7 @@ static void open_state(void)
     saved_number = 0;
     saved_count = 0;
     failed_count = 0;
+    repaired_count = 0;
 }
 
 static void restart(bool power_loss)
@@ -321,6 +328,75 @@ static void test_what_cannot_be_read(void **unused)
     tear_down();
 }
 
+/* A slot that turns out bad while serving is written first, so that a crash on the way leaves the good one. */
+static void test_a_slot_is_repaired(void **unused)
+{
+    (void)unused;
+    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
+        for (uint64_t at = 0; at <= 4; at++) {
+            set_up(at);
+            assert_int_equal(save_now(1), ERR_OK);
+            save(2);
+            rig_run(&rig);
+            rig_flip(&rig, PATH, slot * SLOT_BYTES + 50, 0x10);
+            if (at > 0) rig.disk.crash_at = rig.disk.counters.operations + at;
+            state_file_repair(file, slot);
+            state_file_repair(file, slot); /* no effect */
+            assert_false(state_file_idle(file));
+            rig_run(&rig);
+            if (at == 0) {
+                assert_int_equal(repaired_count, 1);
+                assert_int_equal(saved_count, 1); /* nobody asked for this one */
+                uint8_t slots[SLOT_BYTES * SLOT_COUNT];
+                rig_read(&rig, PATH, 0, slots, sizeof slots);
+                assert_memory_equal(slots, slots + SLOT_BYTES, SLOT_BYTES);
+            }
+            restart(true);
+            assert_int_equal(load(), 2);
+            tear_down();
+        }
+    }
+}
+
+/* Saves that are asked for meanwhile wait, or do the repair by the way. */
+static void test_a_save_during_a_repair(void **unused)
+{
+    (void)unused;
+    set_up(1);
+    assert_int_equal(save_now(1), ERR_OK);
+    state_file_repair(file, 1);
+    save(2);
+    assert_int_equal(saved_count, 0);
+    assert_true(rig_run_one(&rig));
+    assert_int_equal(repaired_count, 1);
+    assert_int_equal(saved_count, 0); /* what was written is the state of before */
+    rig_run(&rig);
+    assert_int_equal(saved_number, 2);
+    save(3);
+    state_file_repair(file, 0);
+    rig_run(&rig);
+    assert_int_equal(saved_number, 3);
+    assert_int_equal(repaired_count, 2);
+    assert_true(state_file_idle(file));
+    save(4);
+    rig_run(&rig);
+    assert_int_equal(repaired_count, 2);
+    restart(true);
+    assert_int_equal(load(), 4);
+    /* A failure is final. */
+    save(5);
+    rig_run(&rig);
+    rig.disk.fail_at = rig.disk.counters.operations + 1;
+    state_file_repair(file, 0);
+    save(6);
+    rig_run(&rig);
+    assert_int_equal(failed_count, 1);
+    state_file_repair(file, 0);
+    assert_int_equal(rig_waiting(&rig), 0);
+    assert_int_equal(saved_number, 5);
+    tear_down();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -330,6 +406,8 @@ int main(void)
         cmocka_unit_test(test_a_damaged_slot),
         cmocka_unit_test(test_what_cannot_be_loaded),
         cmocka_unit_test(test_what_cannot_be_read),
+        cmocka_unit_test(test_a_slot_is_repaired),
+        cmocka_unit_test(test_a_save_during_a_repair),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "harness.h"
+#include "requests.h"
 
 #define MS TIME_NS_PER_MS
 
@@ -17,43 +17,9 @@ static struct harness *new_harness(uint32_t count)
     return harness_new(&options);
 }
 
-static void end(struct harness *harness)
-{
-    harness_run(harness, 3 * HARNESS_HEARTBEAT);
-    assert_string_equal(harness->violation, "");
-    harness_check_end(harness);
-    assert_string_equal(harness->violation, "");
-    harness_free(harness);
-}
-
-static bool done(const struct harness *harness, uint64_t number)
-{
-    return harness_request(harness, number)->done;
-}
-
-static void assert_done(const struct harness *harness, uint64_t number, enum error error)
-{
-    assert_string_equal(harness->violation, "");
-    assert_true(done(harness, number));
-    assert_string_equal(error_code(harness_request(harness, number)->error), error_code(error));
-}
-
 static bool applied(const struct harness *harness, uint64_t number)
 {
     return harness_request(harness, number)->applied;
-}
-
-/* The follower that is neither this one nor the leader, of three. */
-static member_id third(member_id a, member_id b)
-{
-    return 6 - a - b;
-}
-
-static void deliver_first(struct harness *harness, enum peer_message_type type, member_id from, member_id to)
-{
-    uint32_t position = harness_find(harness, type, from, to);
-    assert_true(position < harness->network_count);
-    harness_deliver(harness, position);
 }
 
 static void transfer(struct harness *harness, member_id from, member_id to)
@@ -73,12 +39,12 @@ static void test_alone(void **state)
     assert_int_equal(harness_elect(harness), 1);
     uint64_t put = harness_put(harness, 1, 0);
     harness_flush(harness, 1);
-    assert_false(done(harness, put)); /* not durable yet */
+    assert_false(requests_done(harness, put)); /* not durable yet */
     assert_true(harness_complete_write(harness, 1, true));
     harness_flush(harness, 1);
-    assert_done(harness, put, ERR_OK);
+    requests_assert_done(harness, put, ERR_OK);
     assert_int_equal(harness_request(harness, put)->revision, 2);
-    end(harness);
+    requests_end(harness);
 }
 
 static void test_leader_answers_when_committed_and_applied(void **state)
@@ -87,24 +53,24 @@ static void test_leader_answers_when_committed_and_applied(void **state)
     struct harness *harness = new_harness(3);
     member_id leader = harness_elect(harness), follower = harness_follower(harness);
     uint64_t put = harness_put(harness, leader, 3);
-    assert_false(done(harness, put));
+    assert_false(requests_done(harness, put));
     harness_flush(harness, leader);
     harness_complete_write(harness, leader, true); /* one of three */
     harness_flush(harness, leader);
-    assert_false(done(harness, put));
-    deliver_first(harness, PEER_APPEND, leader, follower);
+    assert_false(requests_done(harness, put));
+    requests_deliver_first(harness, PEER_APPEND, leader, follower);
     harness_flush(harness, follower);
     assert_true(harness_find(harness, PEER_APPEND_REPLY, follower, leader) == harness->network_count);
     harness_complete_write(harness, follower, true);
     harness_flush(harness, follower);
-    assert_false(done(harness, put));
-    deliver_first(harness, PEER_APPEND_REPLY, follower, leader);
+    assert_false(requests_done(harness, put));
+    requests_deliver_first(harness, PEER_APPEND_REPLY, follower, leader);
     harness_flush(harness, leader);
-    assert_done(harness, put, ERR_OK);
+    requests_assert_done(harness, put, ERR_OK);
     assert_int_equal(harness_request(harness, put)->revision, 2);
     assert_false(harness_request(harness, put)->existed);
     harness_run(harness, 300 * MS);
-    end(harness);
+    requests_end(harness);
 }
 
 /* Its own write may be the last: two followers are a quorum, and the leader needn't have it on disk. */
@@ -117,52 +83,53 @@ static void test_leader_counts_itself_last(void **state)
     harness_flush(harness, leader);
     for (member_id id = 1; id <= 3; id++) {
         if (id == leader) continue;
-        assert_false(done(harness, put));
-        deliver_first(harness, PEER_APPEND, leader, id);
+        assert_false(requests_done(harness, put));
+        requests_deliver_first(harness, PEER_APPEND, leader, id);
         harness_flush(harness, id);
         harness_complete_write(harness, id, true);
         harness_flush(harness, id);
-        deliver_first(harness, PEER_APPEND_REPLY, id, leader);
+        requests_deliver_first(harness, PEER_APPEND_REPLY, id, leader);
         harness_flush(harness, leader);
     }
-    assert_done(harness, put, ERR_OK);
+    requests_assert_done(harness, put, ERR_OK);
     /* Committed and applied, and yet no snapshot may be made of it here (contract rule 5). */
     assert_int_equal(harness_snapshot_begin(harness, leader), ERR_NOT_READY);
     harness_run(harness, 300 * MS);
     assert_int_equal(harness_snapshot_begin(harness, leader), ERR_OK);
     harness_snapshot_fail(harness, leader);
-    end(harness);
+    requests_end(harness);
 }
 
 static void test_follower_answers_when_applied_here(void **state)
 {
     (void)state;
     struct harness *harness = new_harness(3);
-    member_id leader = harness_elect(harness), follower = harness_follower(harness), other = third(leader, follower);
+    member_id leader = harness_elect(harness), follower = harness_follower(harness),
+              other = requests_third(leader, follower);
     uint64_t put = harness_put(harness, follower, 1);
     harness_flush(harness, follower);
-    deliver_first(harness, PEER_FORWARD, follower, leader);
+    requests_deliver_first(harness, PEER_FORWARD, follower, leader);
     harness_flush(harness, leader);
     harness_complete_write(harness, leader, true);
-    deliver_first(harness, PEER_APPEND, leader, other);
+    requests_deliver_first(harness, PEER_APPEND, leader, other);
     harness_flush(harness, other);
     harness_complete_write(harness, other, true);
     harness_flush(harness, other);
-    deliver_first(harness, PEER_APPEND_REPLY, other, leader);
+    requests_deliver_first(harness, PEER_APPEND_REPLY, other, leader);
     harness_flush(harness, leader);
     /* Committed and applied by the leader; the follower hasn't even the entry. */
     assert_true(applied(harness, put));
-    assert_false(done(harness, put));
-    deliver_first(harness, PEER_FORWARD_REPLY, leader, follower);
+    assert_false(requests_done(harness, put));
+    requests_deliver_first(harness, PEER_FORWARD_REPLY, leader, follower);
     harness_flush(harness, follower);
-    assert_false(done(harness, put));
-    deliver_first(harness, PEER_APPEND, leader, follower);
+    assert_false(requests_done(harness, put));
+    requests_deliver_first(harness, PEER_APPEND, leader, follower);
     harness_flush(harness, follower);
     harness_stabilize(harness);
     /* It knows of the commit by the reply or the next heartbeat. */
     harness_run(harness, 2 * HARNESS_HEARTBEAT);
-    assert_done(harness, put, ERR_OK);
-    end(harness);
+    requests_assert_done(harness, put, ERR_OK);
+    requests_end(harness);
 }
 
 /* The reply carries the commit index, so that no heartbeat is awaited. */
@@ -176,10 +143,10 @@ static void test_follower_needs_no_heartbeat(void **state)
     time_ns before = harness->now;
     harness_stabilize(harness);
     assert_int_equal(harness->now, before);
-    assert_done(harness, put, ERR_OK);
-    assert_done(harness, erase, ERR_OK);
+    requests_assert_done(harness, put, ERR_OK);
+    requests_assert_done(harness, erase, ERR_OK);
     assert_true(harness_request(harness, erase)->existed);
-    end(harness);
+    requests_end(harness);
 }
 
 static void test_results_say_what_happened(void **state)
@@ -191,7 +158,7 @@ static void test_results_say_what_happened(void **state)
         store_revision before = harness->revision;
         uint64_t nothing = harness_delete(harness, id, (uint32_t)id);
         harness_stabilize(harness);
-        assert_done(harness, nothing, ERR_OK);
+        requests_assert_done(harness, nothing, ERR_OK);
         assert_false(harness_request(harness, nothing)->existed);
         assert_int_equal(harness_request(harness, nothing)->revision, before);
         uint64_t first = harness_put(harness, id, (uint32_t)id);
@@ -205,9 +172,9 @@ static void test_results_say_what_happened(void **state)
         harness_stabilize(harness);
         assert_true(harness_request(harness, erase)->existed);
         assert_int_equal(harness_request(harness, erase)->revision, before + 3);
-        assert_done(harness, erase, ERR_OK);
+        requests_assert_done(harness, erase, ERR_OK);
     }
-    end(harness);
+    requests_end(harness);
 }
 
 /* ---- forwarding ---- */
@@ -224,10 +191,10 @@ static void test_duplicates_in_flight(void **state)
     harness_duplicate(harness, position);
     harness_stabilize(harness);
     harness_run(harness, 300 * MS);
-    assert_done(harness, put, ERR_OK);
+    requests_assert_done(harness, put, ERR_OK);
     assert_int_equal(harness->revision, 2);
     assert_int_equal(harness->repeats, 2); /* they were in the log, and not applied */
-    end(harness);
+    requests_end(harness);
 }
 
 static void test_duplicate_after_it_was_applied(void **state)
@@ -240,14 +207,14 @@ static void test_duplicate_after_it_was_applied(void **state)
     harness_duplicate(harness, harness_find(harness, PEER_FORWARD, follower, leader));
     struct harness_frame late = harness_take(harness, harness_find(harness, PEER_FORWARD, follower, leader));
     harness_stabilize(harness);
-    assert_done(harness, put, ERR_OK);
+    requests_assert_done(harness, put, ERR_OK);
     raft_index last = harness->members[leader].status.raft.last_index;
     harness_add(harness, &late);
     harness_stabilize(harness);
     harness_run(harness, 300 * MS);
     assert_int_equal(harness->members[leader].status.raft.last_index, last); /* not even proposed */
     assert_int_equal(harness->revision, 2);
-    end(harness);
+    requests_end(harness);
 }
 
 /* `to` leads, and `voter` knows; the empty entry of its term isn't committed. The old leader knows nothing. */
@@ -256,18 +223,18 @@ static void begin_to_lead(struct harness *harness, member_id from, member_id to,
     struct replica_event event = {.type = REPLICA_TRANSFER, .peer = to};
     harness_step(harness, from, &event);
     harness_flush(harness, from);
-    deliver_first(harness, PEER_TIMEOUT_NOW, from, to);
+    requests_deliver_first(harness, PEER_TIMEOUT_NOW, from, to);
     harness_complete_save(harness, to, true);
     harness_flush(harness, to);
     assert_true(harness_complete_save(harness, to, true));
     harness_flush(harness, to);
-    deliver_first(harness, PEER_VOTE, to, voter);
+    requests_deliver_first(harness, PEER_VOTE, to, voter);
     harness_flush(harness, voter);
     assert_true(harness_complete_save(harness, voter, true));
     harness_flush(harness, voter);
-    deliver_first(harness, PEER_VOTE_REPLY, voter, to);
+    requests_deliver_first(harness, PEER_VOTE_REPLY, voter, to);
     harness_flush(harness, to);
-    deliver_first(harness, PEER_APPEND, to, voter);
+    requests_deliver_first(harness, PEER_APPEND, to, voter);
     harness_flush(harness, voter);
     assert_int_equal(harness_leader(harness), to);
     assert_int_equal(harness->members[voter].status.raft.leader, to);
@@ -277,22 +244,23 @@ static void begin_to_lead(struct harness *harness, member_id from, member_id to,
 static void sent_again(bool to_self)
 {
     struct harness *harness = new_harness(3);
-    member_id leader = harness_elect(harness), follower = harness_follower(harness), other = third(leader, follower);
+    member_id leader = harness_elect(harness), follower = harness_follower(harness),
+              other = requests_third(leader, follower);
     uint64_t put = harness_put(harness, follower, 1);
     harness_flush(harness, follower);
     struct harness_frame held = harness_take(harness, harness_find(harness, PEER_FORWARD, follower, leader));
     begin_to_lead(harness, leader, to_self ? follower : other, to_self ? other : follower);
     harness_add(harness, &held);
-    deliver_first(harness, PEER_FORWARD, follower, leader);
+    requests_deliver_first(harness, PEER_FORWARD, follower, leader);
     harness_flush(harness, leader);
-    deliver_first(harness, PEER_FORWARD_REPLY, leader, follower);
+    requests_deliver_first(harness, PEER_FORWARD_REPLY, leader, follower);
     harness_flush(harness, follower);
-    assert_false(done(harness, put));
+    assert_false(requests_done(harness, put));
     assert_int_equal(harness_find(harness, PEER_FORWARD, follower, other) < harness->network_count, !to_self);
     harness_stabilize(harness);
-    assert_done(harness, put, ERR_OK);
+    requests_assert_done(harness, put, ERR_OK);
     assert_int_equal(harness->revision, 2);
-    end(harness);
+    requests_end(harness);
 }
 
 static void test_sent_again_to_the_new_leader(void **state)
@@ -319,11 +287,11 @@ static void test_not_sent_again_over_a_new_connection(void **state)
     harness_flush_all(harness);
     assert_int_equal(harness_find(harness, PEER_FORWARD, follower, 0), harness->network_count);
     harness_run(harness, 1400 * MS);
-    assert_false(done(harness, put));
+    assert_false(requests_done(harness, put));
     harness_run(harness, 200 * MS);
-    assert_done(harness, put, ERR_TIMEOUT);
+    requests_assert_done(harness, put, ERR_TIMEOUT);
     assert_false(applied(harness, put));
-    end(harness);
+    requests_end(harness);
 }
 
 /* A new leader's first entry decides: what was proposed before and isn't in the log by then is answered at once. */
@@ -331,20 +299,21 @@ static void test_leader_changed(void **state)
 {
     (void)state;
     struct harness *harness = new_harness(3);
-    member_id leader = harness_elect(harness), follower = harness_follower(harness), other = third(leader, follower);
+    member_id leader = harness_elect(harness), follower = harness_follower(harness),
+              other = requests_third(leader, follower);
     uint64_t put = harness_put(harness, follower, 1);
     harness_flush(harness, follower);
     struct harness_frame held = harness_take(harness, harness_find(harness, PEER_FORWARD, follower, leader));
     transfer(harness, leader, other);
-    assert_done(harness, put, ERR_LEADER_CHANGED);
+    requests_assert_done(harness, put, ERR_LEADER_CHANGED);
     /* The refusal that comes now brings nothing back. */
     harness_add(harness, &held);
-    deliver_first(harness, PEER_FORWARD, follower, leader);
+    requests_deliver_first(harness, PEER_FORWARD, follower, leader);
     harness_flush(harness, leader);
     assert_true(harness_find(harness, PEER_FORWARD_REPLY, leader, follower) < harness->network_count);
     harness_run(harness, 2500 * MS);
     assert_false(applied(harness, put));
-    end(harness);
+    requests_end(harness);
 }
 
 /* Its message was under way while the same member was elected again: it happens after the answer, which said nothing else. */
@@ -352,17 +321,18 @@ static void test_leader_changed_and_it_happens_later(void **state)
 {
     (void)state;
     struct harness *harness = new_harness(3);
-    member_id leader = harness_elect(harness), follower = harness_follower(harness), other = third(leader, follower);
+    member_id leader = harness_elect(harness), follower = harness_follower(harness),
+              other = requests_third(leader, follower);
     uint64_t put = harness_put(harness, follower, 1);
     harness_flush(harness, follower);
     struct harness_frame held = harness_take(harness, harness_find(harness, PEER_FORWARD, follower, leader));
     transfer(harness, leader, other);
     transfer(harness, other, leader);
-    assert_done(harness, put, ERR_LEADER_CHANGED);
+    requests_assert_done(harness, put, ERR_LEADER_CHANGED);
     harness_add(harness, &held);
     harness_run(harness, 2500 * MS);
     assert_true(applied(harness, put));
-    end(harness);
+    requests_end(harness);
 }
 
 static void test_refused_with_no_other_leader(void **state)
@@ -371,24 +341,24 @@ static void test_refused_with_no_other_leader(void **state)
     struct harness *harness = new_harness(3);
     member_id leader = harness_elect(harness), follower = harness_follower(harness);
     /* A leader that hands over takes no proposals. */
-    harness_isolate(harness, third(leader, follower));
-    struct replica_event event = {.type = REPLICA_TRANSFER, .peer = third(leader, follower)};
+    harness_isolate(harness, requests_third(leader, follower));
+    struct replica_event event = {.type = REPLICA_TRANSFER, .peer = requests_third(leader, follower)};
     harness_put(harness, leader, 0); /* the target lacks it, so the transfer waits */
     harness_step(harness, leader, &event);
     uint64_t here = harness_put(harness, leader, 2);
     uint64_t put = harness_put(harness, follower, 1);
     harness_stabilize(harness);
-    assert_done(harness, put, ERR_NO_LEADER);
-    assert_done(harness, here, ERR_NO_LEADER);
+    requests_assert_done(harness, put, ERR_NO_LEADER);
+    requests_assert_done(harness, here, ERR_NO_LEADER);
     harness_run(harness, 1500 * MS);
     uint64_t again = harness_put(harness, follower, 1);
     harness_stabilize(harness);
-    assert_done(harness, again, ERR_OK);
+    requests_assert_done(harness, again, ERR_OK);
     harness_heal(harness);
     harness_run(harness, 3000 * MS);
     assert_false(applied(harness, put));
     assert_false(applied(harness, here));
-    end(harness);
+    requests_end(harness);
 }
 
 static void test_no_leader(void **state)
@@ -398,12 +368,12 @@ static void test_no_leader(void **state)
     harness_start(harness, 1);
     uint64_t put = harness_put(harness, 1, 0), erase = harness_delete(harness, 1, 0);
     harness_flush(harness, 1);
-    assert_done(harness, put, ERR_NO_LEADER);
-    assert_done(harness, erase, ERR_NO_LEADER);
+    requests_assert_done(harness, put, ERR_NO_LEADER);
+    requests_assert_done(harness, erase, ERR_NO_LEADER);
     harness_elect(harness);
     harness_run(harness, 500 * MS);
     assert_false(applied(harness, put));
-    end(harness);
+    requests_end(harness);
 }
 
 /* ---- outcomes unknown ---- */
@@ -417,16 +387,16 @@ static void test_forward_times_out_and_happens_later(void **state)
     harness_flush(harness, follower);
     struct harness_frame held = harness_take(harness, harness_find(harness, PEER_FORWARD, follower, leader));
     harness_run(harness, 1400 * MS);
-    assert_false(done(harness, put));
+    assert_false(requests_done(harness, put));
     harness_run(harness, 200 * MS);
-    assert_done(harness, put, ERR_TIMEOUT);
+    requests_assert_done(harness, put, ERR_TIMEOUT);
     assert_true(harness_request(harness, put)->answered <= harness_request(harness, put)->asked + 1500 * MS);
     harness_add(harness, &held);
     harness_stabilize(harness);
     harness_run(harness, 300 * MS);
     assert_true(applied(harness, put)); /* and gave no second result */
     assert_int_equal(harness->members[follower].status.proposals_pending, 0);
-    end(harness);
+    requests_end(harness);
 }
 
 static void set_full(struct harness *harness, member_id id, bool full)
@@ -445,15 +415,15 @@ static void test_refusal_after_timeout(void **state)
     harness_flush(harness, follower);
     struct harness_frame held = harness_take(harness, harness_find(harness, PEER_FORWARD, follower, leader));
     harness_run(harness, 1600 * MS);
-    assert_done(harness, put, ERR_TIMEOUT);
+    requests_assert_done(harness, put, ERR_TIMEOUT);
     set_full(harness, leader, true);
     harness_add(harness, &held);
-    deliver_first(harness, PEER_FORWARD, follower, leader);
+    requests_deliver_first(harness, PEER_FORWARD, follower, leader);
     harness_flush(harness, leader);
     assert_true(harness_find(harness, PEER_FORWARD_REPLY, leader, follower) < harness->network_count);
     harness_run(harness, 300 * MS);
     assert_false(applied(harness, put));
-    end(harness);
+    requests_end(harness);
 }
 
 static void test_cut_off_leader(void **state)
@@ -464,20 +434,20 @@ static void test_cut_off_leader(void **state)
     harness_isolate(harness, leader);
     uint64_t put = harness_put(harness, leader, 1);
     harness_run(harness, 1990 * MS);
-    assert_false(done(harness, put));
+    assert_false(requests_done(harness, put));
     harness_run(harness, 100 * MS);
-    assert_done(harness, put, ERR_TIMEOUT);
+    requests_assert_done(harness, put, ERR_TIMEOUT);
     assert_true(harness_request(harness, put)->answered <= harness_request(harness, put)->asked + 2000 * MS);
     /* The others went on, so it is gone for good. */
     member_id next = harness_leader(harness);
     assert_true(next != 0 && next != leader);
     uint64_t other = harness_put(harness, next, 1);
     harness_stabilize(harness);
-    assert_done(harness, other, ERR_OK);
+    requests_assert_done(harness, other, ERR_OK);
     harness_heal(harness);
     harness_run(harness, 1000 * MS);
     assert_false(applied(harness, put));
-    end(harness);
+    requests_end(harness);
 }
 
 /* The followers have it, and the leader never hears of that: the next leader commits it. */
@@ -490,16 +460,16 @@ static void test_committed_by_the_next_leader(void **state)
     harness_flush(harness, leader);
     for (member_id id = 1; id <= 3; id++) {
         if (id == leader) continue;
-        deliver_first(harness, PEER_APPEND, leader, id);
+        requests_deliver_first(harness, PEER_APPEND, leader, id);
         harness_flush(harness, id);
     }
     harness_isolate(harness, leader);
     harness_run(harness, 2500 * MS);
-    assert_done(harness, put, ERR_TIMEOUT);
+    requests_assert_done(harness, put, ERR_TIMEOUT);
     assert_true(applied(harness, put));
     harness_heal(harness);
     harness_run(harness, 1000 * MS);
-    end(harness);
+    requests_end(harness);
 }
 
 /* The same, but the old leader comes back while the request waits: it is answered by its own member's apply. */
@@ -513,17 +483,17 @@ static void test_answered_by_a_deposed_leader(void **state)
     harness_flush(harness, leader);
     for (member_id id = 1; id <= 3; id++) {
         if (id == leader) continue;
-        deliver_first(harness, PEER_APPEND, leader, id);
+        requests_deliver_first(harness, PEER_APPEND, leader, id);
         harness_flush(harness, id);
     }
     harness_isolate(harness, leader);
     harness_run(harness, 5000 * MS);
     assert_true(applied(harness, put));
-    assert_false(done(harness, put));
+    assert_false(requests_done(harness, put));
     harness_heal(harness);
     harness_run(harness, 1000 * MS);
-    assert_done(harness, put, ERR_OK);
-    end(harness);
+    requests_assert_done(harness, put, ERR_OK);
+    requests_end(harness);
 }
 
 /* Older requests with later deadlines don't keep younger ones waiting beyond the request timeout. */
@@ -543,17 +513,17 @@ static void test_deadlines_of_both_kinds(void **state)
     harness_receive(harness, &heartbeat);
     for (int i = 5; i < 10; i++) numbers[i] = harness_put(harness, leader, (uint32_t)i);
     harness_flush(harness, leader);
-    for (int i = 0; i < 10; i++) assert_false(done(harness, numbers[i]));
+    for (int i = 0; i < 10; i++) assert_false(requests_done(harness, numbers[i]));
     harness_run(harness, 4100 * MS);
     for (int i = 0; i < 10; i++) {
         const struct harness_request *request = harness_request(harness, numbers[i]);
-        assert_done(harness, numbers[i], ERR_TIMEOUT);
+        requests_assert_done(harness, numbers[i], ERR_TIMEOUT);
         assert_true(request->answered <= request->asked + 4000 * MS);
         assert_true(request->answered >= request->asked + (i < 5 ? 4000 : 500) * MS);
     }
     harness_heal(harness);
     harness_run(harness, 2000 * MS);
-    end(harness);
+    requests_end(harness);
 }
 
 /* ---- limits ---- */
@@ -569,16 +539,16 @@ static void test_too_many(void **state)
         for (int i = 0; i < 5; i++) numbers[i] = harness_put(harness, id, (uint32_t)i);
         uint64_t refused = harness_put(harness, id, 9);
         harness_flush(harness, id);
-        assert_done(harness, refused, ERR_TOO_MANY);
+        requests_assert_done(harness, refused, ERR_TOO_MANY);
         assert_int_equal(harness->members[id].status.proposals_pending, 5);
         harness_stabilize(harness);
-        for (int i = 0; i < 5; i++) assert_done(harness, numbers[i], ERR_OK);
+        for (int i = 0; i < 5; i++) requests_assert_done(harness, numbers[i], ERR_OK);
         uint64_t after = harness_put(harness, id, 9);
         harness_stabilize(harness);
-        assert_done(harness, after, ERR_OK);
+        requests_assert_done(harness, after, ERR_OK);
         assert_false(applied(harness, refused));
     }
-    end(harness);
+    requests_end(harness);
 }
 
 static void test_too_much_unapplied(void **state)
@@ -593,10 +563,10 @@ static void test_too_much_unapplied(void **state)
     for (int i = 0; i < 20; i++) {
         last = harness_put(harness, leader, 1);
         harness_flush(harness, leader);
-        if (done(harness, last)) break;
+        if (requests_done(harness, last)) break;
         accepted++;
     }
-    assert_done(harness, last, ERR_TOO_MANY);
+    requests_assert_done(harness, last, ERR_TOO_MANY);
     assert_in_range(accepted, 2, 6);
     harness_heal(harness);
     harness_run(harness, 500 * MS);
@@ -607,26 +577,27 @@ static void test_too_much_unapplied(void **state)
     for (int i = 0; i < 8; i++) numbers[i] = harness_put(harness, follower, 2);
     harness_flush(harness, follower);
     while (harness_find(harness, PEER_FORWARD, follower, leader) < harness->network_count) {
-        deliver_first(harness, PEER_FORWARD, follower, leader);
+        requests_deliver_first(harness, PEER_FORWARD, follower, leader);
     }
     harness_stabilize(harness);
     int refused = 0;
     for (int i = 0; i < 8; i++) {
-        assert_true(done(harness, numbers[i]));
+        assert_true(requests_done(harness, numbers[i]));
         if (harness_request(harness, numbers[i])->error == ERR_TOO_MANY)
             refused++;
         else
-            assert_done(harness, numbers[i], ERR_OK);
+            requests_assert_done(harness, numbers[i], ERR_OK);
     }
     assert_in_range(refused, 2, 6);
-    end(harness);
+    requests_end(harness);
 }
 
 static void test_disk_full(void **state)
 {
     (void)state;
     struct harness *harness = new_harness(3);
-    member_id leader = harness_elect(harness), follower = harness_follower(harness), other = third(leader, follower);
+    member_id leader = harness_elect(harness), follower = harness_follower(harness),
+              other = requests_third(leader, follower);
     uint64_t before = harness_put(harness, leader, 1);
     harness_stabilize(harness);
     set_full(harness, leader, true);
@@ -634,10 +605,10 @@ static void test_disk_full(void **state)
     uint64_t reads[3];
     for (member_id id = 1; id <= 3; id++) reads[id - 1] = harness_read(harness, id, 1);
     harness_stabilize(harness);
-    assert_done(harness, here, ERR_NO_SPACE);
-    assert_done(harness, there, ERR_NO_SPACE);
+    requests_assert_done(harness, here, ERR_NO_SPACE);
+    requests_assert_done(harness, there, ERR_NO_SPACE);
     for (int i = 0; i < 3; i++) {
-        assert_done(harness, reads[i], ERR_OK);
+        requests_assert_done(harness, reads[i], ERR_OK);
         assert_int_equal(harness_request(harness, reads[i])->value, before);
     }
     assert_true(harness->members[leader].status.disk_full);
@@ -645,14 +616,14 @@ static void test_disk_full(void **state)
     transfer(harness, leader, other);
     uint64_t elsewhere = harness_put(harness, follower, 1), full = harness_put(harness, leader, 1);
     harness_stabilize(harness);
-    assert_done(harness, elsewhere, ERR_OK);
-    assert_done(harness, full, ERR_NO_SPACE);
+    requests_assert_done(harness, elsewhere, ERR_OK);
+    requests_assert_done(harness, full, ERR_NO_SPACE);
     set_full(harness, leader, false);
     uint64_t after = harness_put(harness, leader, 1);
     harness_stabilize(harness);
-    assert_done(harness, after, ERR_OK);
+    requests_assert_done(harness, after, ERR_OK);
     assert_false(applied(harness, here) || applied(harness, there) || applied(harness, full));
-    end(harness);
+    requests_end(harness);
 }
 
 /* ---- what a peer may not do ---- */
@@ -666,7 +637,7 @@ static void test_forwards_that_make_no_sense(void **state)
     uint64_t incarnation = harness->members[follower].incarnation;
     for (int what = 0; what < 5; what++) {
         struct entry *entry = command_put(bytes_of_string("key-01"), bytes_of_string("1"), 0);
-        member_id origin = what == 0 ? third(leader, follower) : follower;
+        member_id origin = what == 0 ? requests_third(leader, follower) : follower;
         command_set_identity(entry, origin, what == 1 ? incarnation + 1 : incarnation, what == 2 ? 8 : 7);
         if (what == 3) entry_payload(entry)[0] = 77;            /* a kind that nobody knows */
         if (what == 4) put_u32(entry_payload(entry) + 4, 1000); /* the key is longer than the command */
@@ -689,7 +660,7 @@ static void test_forwards_that_make_no_sense(void **state)
     harness_receive(harness, &empty);
     harness_stabilize(harness);
     assert_int_equal(harness->members[leader].status.raft.last_index, last);
-    end(harness);
+    requests_end(harness);
 }
 
 static void test_strange_refusals(void **state)
@@ -725,12 +696,12 @@ static void test_strange_refusals(void **state)
                                      .reason = ERR_BAD_REQUEST};
     harness_receive(harness, &to_leader);
     harness_flush_all(harness);
-    assert_false(done(harness, put));
-    assert_false(done(harness, here));
+    assert_false(requests_done(harness, put));
+    assert_false(requests_done(harness, here));
     harness_add(harness, &held);
     harness_stabilize(harness);
-    assert_done(harness, put, ERR_OK);
-    assert_done(harness, here, ERR_OK);
+    requests_assert_done(harness, put, ERR_OK);
+    requests_assert_done(harness, here, ERR_OK);
     /* Without a reason that is one, it is an internal error: never a success. */
     uint64_t another = harness_put(harness, follower, 1);
     harness_flush(harness, follower);
@@ -739,8 +710,8 @@ static void test_strange_refusals(void **state)
     reply.reason = 0;
     harness_receive(harness, &reply);
     harness_flush(harness, follower);
-    assert_done(harness, another, ERR_INTERNAL);
-    end(harness);
+    requests_assert_done(harness, another, ERR_INTERNAL);
+    requests_end(harness);
 }
 
 /* ---- the window of repeats and the slots ---- */
@@ -765,23 +736,23 @@ static void test_stuck_behind_a_window_of_others(void **state)
             last = harness_put(harness, follower, 1 + sent % 8);
         }
         harness_stabilize(harness);
-        assert_done(harness, last, ERR_OK);
+        requests_assert_done(harness, last, ERR_OK);
     }
     /* The next sequences belong to the slots of the stuck ones, and are passed over. */
     last = harness_put(harness, follower, 9);
     harness_stabilize(harness);
-    assert_done(harness, last, ERR_OK);
+    requests_assert_done(harness, last, ERR_OK);
     harness_add(harness, &old);
     harness_add(harness, &newer);
     harness_stabilize(harness);
     harness_run(harness, 1000 * MS);
     assert_false(applied(harness, first) || applied(harness, second));
-    assert_false(done(harness, first) || done(harness, second));
+    assert_false(requests_done(harness, first) || requests_done(harness, second));
     assert_int_equal(harness->members[follower].status.proposals_pending, 2);
     harness_run(harness, 1001 * TIME_NS_PER_S);
-    assert_done(harness, first, ERR_TIMEOUT);
-    assert_done(harness, second, ERR_TIMEOUT);
-    end(harness);
+    requests_assert_done(harness, first, ERR_TIMEOUT);
+    requests_assert_done(harness, second, ERR_TIMEOUT);
+    requests_end(harness);
 }
 
 /* ---- together ---- */
@@ -814,10 +785,10 @@ static void test_leader_dies_in_the_middle(void **state)
         for (member_id id = 1; id <= 5; id++) {
             uint64_t put = harness_put(harness, id, 1);
             harness_stabilize(harness);
-            assert_done(harness, put, ERR_OK);
+            requests_assert_done(harness, put, ERR_OK);
         }
         harness_run(harness, 500 * MS);
-        end(harness);
+        requests_end(harness);
     }
 }
 
@@ -832,7 +803,7 @@ static void test_restart_begins_a_new_incarnation(void **state)
         for (int i = 0; i < 3; i++) {
             uint64_t put = harness_put(harness, follower, 1);
             harness_stabilize(harness);
-            assert_done(harness, put, ERR_OK);
+            requests_assert_done(harness, put, ERR_OK);
         }
         harness_crash(harness, follower, true);
         harness_run(harness, 100 * MS);
@@ -841,7 +812,7 @@ static void test_restart_begins_a_new_incarnation(void **state)
     }
     assert_int_equal(harness->revision, 10);
     assert_int_equal(harness->repeats, 0);
-    end(harness);
+    requests_end(harness);
 }
 
 /* A member whose disk was wiped while its clock was behind begins with an incarnation that it had long ago. Its commands count as
@@ -854,24 +825,24 @@ static void test_a_namesake_of_the_past_is_outgrown(void **state)
     member_id leader = harness_elect(harness), follower = harness_follower(harness);
     uint64_t put = harness_put(harness, follower, 3);
     harness_run(harness, 30 * MS);
-    assert_done(harness, put, ERR_OK);
+    requests_assert_done(harness, put, ERR_OK);
     harness_crash(harness, follower, true);
     harness->members[follower].incarnation = 7;
     harness_start(harness, follower);
     uint64_t lost = harness_put(harness, follower, 3);
     harness_run(harness, 3000 * MS);
-    assert_true(done(harness, lost) && harness_request(harness, lost)->error != ERR_OK);
+    assert_true(requests_done(harness, lost) && harness_request(harness, lost)->error != ERR_OK);
     assert_true(harness->members[follower].incarnation > 5001);
     for (unsigned i = 0; i < 3; i++) {
         put = harness_put(harness, follower, 3);
         harness_run(harness, 30 * MS);
-        assert_done(harness, put, ERR_OK);
+        requests_assert_done(harness, put, ERR_OK);
         harness_crash(harness, follower, true);
         harness_start(harness, follower);
         harness_run(harness, 30 * MS);
     }
     assert_int_equal(harness_leader(harness), leader);
-    end(harness);
+    requests_end(harness);
 }
 
 /* Two lives that go on from the same one don't come to the same incarnation: the second would answer its clients for what the first
@@ -892,7 +863,7 @@ static void test_two_lives_outgrow_the_same_namesake_apart(void **state)
         harness_start(harness, follower);
         harness_run(harness, 3000 * MS);
         reached[life] = harness->members[follower].incarnation;
-        end(harness);
+        requests_end(harness);
     }
     assert_true(reached[0] > 5001 && reached[1] > 5001);
     assert_true(reached[0] + 1000 < reached[1] || reached[1] + 1000 < reached[0]);

@@ -280,3 +280,19 @@ void fixture_found_free(struct fixture_found *found)
     fixture_log_free(&found->log);
     mem_free(found->segment_numbers);
 }
+
+struct log_scan_result fixture_expect(struct fixture *fixture, enum log_outcome outcome, const struct fixture_log *log)
+{
+    struct fixture_found found = fixture_scan(fixture, (struct fixture_base){0}, 0);
+    if (found.result.outcome != outcome || !fixture_found_is(&found, log)) {
+        fail_msg("%s, %u entries where %s, %u entries were expected (%s)", log_outcome_name(found.result.outcome),
+                 found.log.count, log_outcome_name(outcome), log->count, found.result.damage);
+    }
+    fixture_found_free(&found);
+    return found.result;
+}
+
+const struct fixture_log *fixture_before_last(const struct fixture *fixture)
+{
+    return &fixture->batches[fixture->batch_count - 2].after;
+}

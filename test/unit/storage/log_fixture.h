@@ -104,5 +104,9 @@ struct fixture_found fixture_scan(struct fixture *fixture, struct fixture_base b
 struct fixture_base fixture_base_at(const struct fixture_log *log, raft_index index);
 bool fixture_found_is(const struct fixture_found *found, const struct fixture_log *log);
 void fixture_found_free(struct fixture_found *found);
+/* Scans from the start, and wants this outcome and log. */
+struct log_scan_result fixture_expect(struct fixture *fixture, enum log_outcome outcome, const struct fixture_log *log);
+/* The log as it was without its last batch. */
+const struct fixture_log *fixture_before_last(const struct fixture *fixture);
 
 #endif

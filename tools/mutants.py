@@ -2,7 +2,8 @@
 """Bugs put in on purpose (src/base/mutant.h): does a check of the simulator find each, and after how many seeds?
 
 For each mutant it runs the seed that is recorded as catching it, and then fresh ones until one catches it. A mutant is caught
-when a seed ends with a violation, gets stuck or crashes. Exit code 0: all are caught; 1: one is not.
+when a seed that is clean without it ends with a violation, gets stuck or crashes. Exit code 0: all are caught; 1: one is not, or a
+seed isn't clean.
 """
 
 import argparse
@@ -50,7 +51,7 @@ class Run:
 
 def simulate(simulator, mutant, *options):
     process = subprocess.run(
-        [simulator, "sim", f"--mutant={mutant}", "--json", "--quiet", *map(str, options)],
+        [simulator, "sim", *([f"--mutant={mutant}"] if mutant else []), "--json", "--quiet", *map(str, options)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -60,6 +61,21 @@ def simulate(simulator, mutant, *options):
     if process.returncode not in (0, *CAUGHT):
         sys.exit(f"mutants: {' '.join(process.args)} ended with {process.returncode}:\n{process.stderr}")
     return Run(process.returncode, json.loads(process.stdout))
+
+
+def catch(simulator, mutant, first, count, broken):
+    """The first seed that only fails with the mutant; None: there is none. Those that fail without it go into `broken`."""
+    end = first + count
+    while first < end:
+        run = simulate(simulator, mutant, f"--first={first}", f"--seeds={end - first}")
+        if not run.caught:
+            return None
+        if run.seed not in broken:
+            if not simulate(simulator, None, f"--seed={run.seed}").caught:
+                return run
+            broken.add(run.seed)
+        first = run.seed + 1
+    return None
 
 
 def mutants_of(simulator):
@@ -98,7 +114,7 @@ def main():
     first = options.first if options.first is not None else random.randrange(1_000_000, 2**32)
     print(f"fresh seeds from {first} on\n")
     print(f"{'mutant':<34} {'recorded':>9} {'seeds':>6} {'seconds':>8}  caught by")
-    missed = []
+    missed, broken = [], set()
     for name in names:
         began = time.monotonic()
         old = None
@@ -107,15 +123,15 @@ def main():
         limit = options.seeds
         if old is not None and old.caught and options.bounded is not None:
             limit = options.bounded
-        fresh = simulate(simulator, name, f"--first={first}", f"--seeds={limit}") if limit > 0 else None
-        found = fresh if fresh is not None and fresh.caught else old if old is not None and old.caught else None
+        fresh = catch(simulator, name, first, limit, broken)
+        found = fresh or (old if old is not None and old.caught else None)
         if found is None:
             missed.append(name)
-        if found is fresh and found is not None and (old is None or not old.caught):
+        if fresh and (old is None or not old.caught):
             kept[name] = f"mutant={name} seed={fresh.seed} commit={fresh.report['commit']}"
         print(
             f"{name:<34} {'-' if old is None else 'yes' if old.caught else 'no':>9} "
-            f"{fresh.seed - first + 1 if fresh is not None and fresh.caught else f'>{limit}':>6} "
+            f"{fresh.seed - first + 1 if fresh else f'>{limit}':>6} "
             f"{time.monotonic() - began:8.1f}  {cut(found.check, 120) if found else 'NOTHING: ' + texts[name]}",
             flush=True,
         )
@@ -124,7 +140,9 @@ def main():
         SEEDS_FILE.write_text(HEAD + "".join(kept[name] + "\n" for name in texts if name in kept))
     if missed:
         print("not caught: " + ", ".join(missed))
-    return 1 if missed else 0
+    if broken:
+        print("seeds that fail without a mutant, too: " + ", ".join(map(str, sorted(broken))))
+    return 1 if missed or broken else 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -139,15 +140,34 @@ static void job_done(void *user, const struct sim_job *job, const struct sim_res
     if (!simulation->options->keep_going) simulation->end = 0;
 }
 
+/* The next line of `lines`, cut to the width: a line that wraps would be two. */
+static void append_cut(struct bytes *lines, size_t width, struct buffer *out)
+{
+    const uint8_t *end = memchr(lines->data, '\n', lines->size);
+    size_t size = end == NULL ? lines->size : (size_t)(end - lines->data);
+    buffer_append(out, lines->data, size < width ? size : width);
+    buffer_append_byte(out, '\n');
+    size += end != NULL;
+    *lines = bytes_of(lines->data + size, lines->size - size);
+}
+
 static void show(struct simulation *simulation, double now)
 {
-    struct buffer text = {0};
+    struct buffer progress = {0}, text = {0};
+    struct winsize window = {0};
     if (simulation->lines_shown > 0) buffer_append_format(&text, "\033[%uA\033[J", simulation->lines_shown);
     unsigned lines = sim_report_progress(&simulation->totals, simulation->count, (unsigned)simulation->options->jobs,
-                                         simulation->failure_count, &text);
+                                         simulation->failure_count, &progress);
+    size_t width = SIZE_MAX;
+    if (simulation->terminal && ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1) {
+        width = window.ws_col - 1u;
+    }
+    struct bytes left = buffer_bytes(&progress);
+    while (left.size > 0) append_cut(&left, width, &text);
     if (simulation->terminal) simulation->lines_shown = lines;
     simulation->shown = now;
     cli_print_error(buffer_bytes(&text));
+    buffer_free(&progress);
     buffer_free(&text);
 }
 

@@ -5,8 +5,8 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/mem.h"
-#include "replica/command.h"
 #include "replica/peer_codec.h"
+#include "storage/command.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

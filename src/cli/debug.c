@@ -62,7 +62,7 @@ int debug_command(int argument_count, char **arguments)
         {.name = "entries",
          .kind = OPTION_SWITCH,
          .value = &options.entries,
-         .help = "Of a log: print each entry too."},
+         .help = "Of a log: print each entry too: its command, key (the first 64 bytes) and sizes."},
         {.name = "log-id",
          .kind = OPTION_TEXT,
          .value = &log_id,

@@ -4,6 +4,8 @@
 #include "base/random.h"
 #include "replica/replica_internal.h"
 
+_Static_assert(COMMAND_KEY_BYTES_MAX == STORE_KEY_BYTES_MAX, "what a command may name, the store takes");
+
 /* History slots freed in one turn. */
 #define COMPACT_SLICE 512
 

@@ -1,11 +1,15 @@
 #include "storage/debug_print.h"
 
 #include "base/mem.h"
+#include "storage/command.h"
 #include "storage/log_batch.h"
 #include "storage/log_format.h"
 #include "storage/log_metadata.h"
 #include "storage/raft_state.h"
 #include "storage/snapshot.h"
+
+/* Of a longer key the beginning is printed. */
+#define KEY_BYTES_SHOWN_MAX 64u
 
 #define HEADER_BLOCKS (LOG_SEGMENT_HEADER_BYTES / LOG_BLOCK_BYTES)
 
@@ -101,12 +105,12 @@ static void field_chain(struct debug_print *print, const char *name, uint32_t va
 }
 
 /* What isn't plain ASCII is escaped, so that a damaged file can't send commands to a terminal. */
-static void field_text(struct debug_print *print, const char *name, const char *text)
+static void field_bytes(struct debug_print *print, const char *name, struct bytes text)
 {
     field_name(print, name);
     buffer_append_byte(print->out, '"');
-    for (; *text != '\0'; text++) {
-        uint8_t c = (uint8_t)*text;
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t c = text.data[i];
         if (c == '"' || c == '\\') {
             buffer_append_byte(print->out, '\\');
             buffer_append_byte(print->out, c);
@@ -117,6 +121,11 @@ static void field_text(struct debug_print *print, const char *name, const char *
         }
     }
     buffer_append_byte(print->out, '"');
+}
+
+static void field_text(struct debug_print *print, const char *name, const char *text)
+{
+    field_bytes(print, name, bytes_of_string(text));
 }
 
 static void print_failure(struct debug_print *print, uint64_t offset, const char *what)
@@ -213,6 +222,41 @@ static void print_incomplete(struct debug_print *print, const char *reason)
     print->bad = true;
 }
 
+static const char *command_name(enum command_kind kind)
+{
+    switch (kind) {
+    case COMMAND_PUT:
+        return "put";
+    case COMMAND_DELETE:
+        return "delete";
+    case COMMAND_COMPACT:
+        return "compact";
+    case COMMAND_TXN:
+        break;
+    }
+    return "unknown";
+}
+
+/* What the payload says, as fields of the entry's line. */
+static void print_command(struct debug_print *print, struct bytes payload)
+{
+    struct command command;
+    enum error error = command_decode(payload, &command);
+    if (error != ERR_OK) {
+        field_text(print, "command", error == ERR_BAD_VERSION ? "of a newer version" : "malformed");
+        return;
+    }
+    field_text(print, "command", command_name(command.kind));
+    if (command.kind == COMMAND_COMPACT) {
+        field_number(print, "revision", command.argument);
+        return;
+    }
+    size_t shown = command.key.size < KEY_BYTES_SHOWN_MAX ? command.key.size : KEY_BYTES_SHOWN_MAX;
+    field_bytes(print, "key", bytes_of(command.key.data, shown));
+    field_number(print, "key_bytes", command.key.size);
+    if (command.kind == COMMAND_PUT) field_number(print, "value_bytes", command.value.size);
+}
+
 static void print_batch(struct debug_print *print)
 {
     struct log_batch *batch = &print->batch;
@@ -239,6 +283,7 @@ static void print_batch(struct debug_print *print)
         field_number(print, "term", entry_term(entry));
         field_text(print, "type", entry_type_name(entry_type_of(entry)));
         field_number(print, "payload", entry_payload_bytes(entry).size);
+        if (entry_type_of(entry) == ENTRY_COMMAND) print_command(print, entry_payload_bytes(entry));
         field_chain(print, "chain", entry_chain(entry));
         line_end(print);
     }

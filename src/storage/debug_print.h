@@ -22,7 +22,7 @@ enum debug_print_kind {
 struct debug_print_options {
     enum debug_print_kind kind;
     bool json;
-    bool entries; /* of a log: a line for each entry too */
+    bool entries; /* of a log: a line for each entry too, with its command, the beginning of its key and sizes */
     /* Of a log: what its header says, unless given here (not 0) since the header is damaged. */
     uint64_t log_id;
     uint64_t segment_number;

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "log_fixture.h"
+#include "storage/command.h"
 #include "storage/log_metadata.h"
 #include "storage/raft_state.h"
 #include "storage/snapshot.h"
@@ -94,17 +95,58 @@ static void a_log_segment_as_text_and_json(void **state)
         "\"previous_term\":0,\"previous_chain\":\"00000000\",\"first_batch\":1}\n"
         "{\"line\":\"batch\",\"offset\":4096,\"number\":1,\"blocks\":1,\"first_index\":1,\"last_index\":2,"
         "\"last_term\":3,\"commit\":0,\"records\":67}\n"
-        "{\"line\":\"entry\",\"index\":1,\"term\":3,\"type\":\"command\",\"payload\":1,\"chain\":\"%08x\"}\n"
-        "{\"line\":\"entry\",\"index\":2,\"term\":3,\"type\":\"command\",\"payload\":2,\"chain\":\"%08x\"}\n"
+        "{\"line\":\"entry\",\"index\":1,\"term\":3,\"type\":\"command\",\"payload\":1,\"command\":\"malformed\","
+        "\"chain\":\"%08x\"}\n"
+        "{\"line\":\"entry\",\"index\":2,\"term\":3,\"type\":\"command\",\"payload\":2,\"command\":\"malformed\","
+        "\"chain\":\"%08x\"}\n"
         "{\"line\":\"blocks\",\"offset\":4608,\"count\":7,\"state\":\"untouched\"}\n"
         "{\"line\":\"batch\",\"offset\":8192,\"number\":2,\"blocks\":2,\"first_index\":3,\"last_index\":3,"
         "\"last_term\":4,\"commit\":1,\"records\":631}\n"
-        "{\"line\":\"entry\",\"index\":3,\"term\":4,\"type\":\"command\",\"payload\":599,\"chain\":\"%08x\"}\n"
+        "{\"line\":\"entry\",\"index\":3,\"term\":4,\"type\":\"command\",\"payload\":599,\"command\":\"of a newer "
+        "version\",\"chain\":\"%08x\"}\n"
         "{\"line\":\"blocks\",\"offset\":9216,\"count\":22,\"state\":\"untouched\"}\n",
         fixture_chain(&fixture.log, 1), fixture_chain(&fixture.log, 2), fixture_chain(&fixture.log, 3));
     memcpy(expected, text.data, text.size);
     buffer_free(&text);
     expect(&options, file, true, expected);
+    fixture_free(&fixture);
+}
+
+static void entries_say_what_they_command(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture, 1);
+    fixture_add_segment(&fixture, 20480);
+    char key[100];
+    memset(key, 'k', sizeof key);
+    struct entry *entries[] = {
+        command_put(bytes_of_string("a\x1b/\"\xff"), bytes_of_string("value"), 0),
+        command_put(bytes_of(key, sizeof key), bytes_of(NULL, 0), 0),
+        command_delete(bytes_of("a\0b", 3)),
+        command_compact(77),
+        entry_new(ENTRY_EMPTY, 0),
+    };
+    uint32_t chain = 0;
+    for (uint32_t i = 0; i < ARRAY_COUNT(entries); i++) {
+        entry_seal(entries[i], i + 1, 3, chain);
+        chain = entry_chain(entries[i]);
+    }
+    fixture_write_entries(&fixture, entries, ARRAY_COUNT(entries));
+    struct debug_print_options options = {.kind = DEBUG_PRINT_LOG, .entries = true};
+    struct printed printed = print(&options, bytes_of(fixture.segments[0].data, fixture.segments[0].size), 512);
+    buffer_append_byte(&printed.text, 0);
+    const char *text = (const char *)printed.text.data;
+    assert_non_null(strstr(text, "index=1 term=3 type=\"command\" payload=50 command=\"put\" "
+                                 "key=\"a\\u001b/\\\"\\u00ff\" key_bytes=5 value_bytes=5 chain="));
+    assert_non_null(strstr(text,
+                           "command=\"put\" key=\"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk\" "
+                           "key_bytes=100 value_bytes=0 chain="));
+    assert_non_null(strstr(text, "command=\"delete\" key=\"a\\u0000b\" key_bytes=3 chain="));
+    assert_non_null(strstr(text, "command=\"compact\" revision=77 chain="));
+    assert_non_null(strstr(text, "type=\"empty\" payload=0 chain="));
+    assert_true(printed.good);
+    buffer_free(&printed.text);
     fixture_free(&fixture);
 }
 
@@ -338,6 +380,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_log_segment_as_text_and_json),
+        cmocka_unit_test(entries_say_what_they_command),
         cmocka_unit_test(a_damaged_log_segment),
         cmocka_unit_test(a_spare_segment_and_an_owing_one),
         cmocka_unit_test(a_snapshot_as_text),

@@ -1,7 +1,6 @@
-#include "replica/command.h"
+#include "storage/command.h"
 
 #include "base/check.h"
-#include "store/store.h"
 
 #define KIND_OFFSET 0
 #define KEY_BYTES_OFFSET 4
@@ -10,12 +9,12 @@
 #define SEQUENCE_OFFSET 24
 #define ARGUMENT_OFFSET 32
 
-_Static_assert(COMMAND_HEADER_BYTES + STORE_KEY_BYTES_MAX + 1536u * 1024 <= ENTRY_PAYLOAD_BYTES_MAX,
+_Static_assert(COMMAND_HEADER_BYTES + COMMAND_KEY_BYTES_MAX + 1536u * 1024 <= ENTRY_PAYLOAD_BYTES_MAX,
                "the largest key and etcd's largest request fit into one entry");
 
 static struct entry *command_new(enum command_kind kind, size_t key_bytes, size_t value_bytes, uint64_t argument)
 {
-    CHECK(key_bytes <= STORE_KEY_BYTES_MAX);
+    CHECK(key_bytes <= COMMAND_KEY_BYTES_MAX);
     CHECK(value_bytes <= ENTRY_PAYLOAD_BYTES_MAX);
     struct entry *entry = entry_new(ENTRY_COMMAND, COMMAND_HEADER_BYTES + key_bytes + value_bytes);
     uint8_t *payload = entry_payload(entry);
@@ -93,7 +92,7 @@ enum error command_decode(struct bytes payload, struct command *out)
     if ((get_u32(at) >> 8) != 0) return ERR_DAMAGED;
     uint32_t key_bytes = get_u32(at + KEY_BYTES_OFFSET);
     struct bytes rest = bytes_of(at + COMMAND_HEADER_BYTES, payload.size - COMMAND_HEADER_BYTES);
-    if (key_bytes > STORE_KEY_BYTES_MAX || key_bytes > rest.size) return ERR_DAMAGED;
+    if (key_bytes > COMMAND_KEY_BYTES_MAX || key_bytes > rest.size) return ERR_DAMAGED;
     struct command command = {
         .kind = (enum command_kind)kind,
         .origin = get_u64(at + ORIGIN_OFFSET),

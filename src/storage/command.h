@@ -12,15 +12,16 @@
  *         32  8   lease (put), revision (compact), else 0
  *         40  …   key, then value
  *
- * The identity (origin, incarnation, sequence) is applied at most once; see sessions.h. An entry whose kind a
+ * The identity (origin, incarnation, sequence) is applied at most once; see replica/sessions.h. An entry whose kind a
  * member doesn't know stops that member with a message, since to skip it would make the members differ.
  */
-#ifndef CORACLE_REPLICA_COMMAND_H
-#define CORACLE_REPLICA_COMMAND_H
+#ifndef CORACLE_STORAGE_COMMAND_H
+#define CORACLE_STORAGE_COMMAND_H
 
 #include "base/entry.h"
 
 #define COMMAND_HEADER_BYTES 40u
+#define COMMAND_KEY_BYTES_MAX 65536u
 
 enum command_kind {
     COMMAND_PUT = 1,

@@ -1,4 +1,4 @@
-#include "replica/command.h"
+#include "storage/command.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,6 @@
 
 #include "base/mem.h"
 #include "base/random.h"
-#include "store/store.h"
 
 static struct command decoded(const struct entry *entry)
 {
@@ -97,15 +96,15 @@ static void test_put_room(void **state)
 static void test_largest(void **state)
 {
     (void)state;
-    size_t value_bytes = ENTRY_PAYLOAD_BYTES_MAX - COMMAND_HEADER_BYTES - STORE_KEY_BYTES_MAX;
+    size_t value_bytes = ENTRY_PAYLOAD_BYTES_MAX - COMMAND_HEADER_BYTES - COMMAND_KEY_BYTES_MAX;
     uint8_t *key, *value;
-    struct entry *entry = command_put_room(STORE_KEY_BYTES_MAX, value_bytes, &key, &value);
-    memset(key, 'k', STORE_KEY_BYTES_MAX);
+    struct entry *entry = command_put_room(COMMAND_KEY_BYTES_MAX, value_bytes, &key, &value);
+    memset(key, 'k', COMMAND_KEY_BYTES_MAX);
     memset(value, 'v', value_bytes);
     struct command command = decoded(entry);
-    assert_int_equal(command.key.size, STORE_KEY_BYTES_MAX);
+    assert_int_equal(command.key.size, COMMAND_KEY_BYTES_MAX);
     assert_int_equal(command.value.size, value_bytes);
-    assert_int_equal(command.key.data[STORE_KEY_BYTES_MAX - 1], 'k');
+    assert_int_equal(command.key.data[COMMAND_KEY_BYTES_MAX - 1], 'k');
     assert_int_equal(command.value.data[0], 'v');
     entry_unref(entry);
 }
@@ -184,11 +183,11 @@ static void test_damaged(void **state)
 static void test_key_too_long(void **state)
 {
     (void)state;
-    size_t size = COMMAND_HEADER_BYTES + STORE_KEY_BYTES_MAX + 1;
+    size_t size = COMMAND_HEADER_BYTES + COMMAND_KEY_BYTES_MAX + 1;
     uint8_t *payload = mem_alloc_zero(size);
-    set_payload(payload, COMMAND_PUT, STORE_KEY_BYTES_MAX, 0);
+    set_payload(payload, COMMAND_PUT, COMMAND_KEY_BYTES_MAX, 0);
     assert_int_equal(decode_copy(payload, size), ERR_OK);
-    set_payload(payload, COMMAND_PUT, STORE_KEY_BYTES_MAX + 1, 0);
+    set_payload(payload, COMMAND_PUT, COMMAND_KEY_BYTES_MAX + 1, 0);
     assert_int_equal(decode_copy(payload, size), ERR_DAMAGED);
     mem_free(payload);
 }

@@ -306,14 +306,29 @@ static void step(struct scrub *scrub)
     end_pass(scrub);
 }
 
+/* Whether what was looked at is still of use: it may have been removed or replaced meanwhile. */
+static bool still_in_use(const struct scrub *scrub)
+{
+    struct log_segment_view view;
+    switch (scrub->job.file) {
+    case DAMAGED_LOG:
+        return log_manager_next_segment(scrub->config.log, scrub->view.number - 1, &view) &&
+               view.number == scrub->view.number;
+    case DAMAGED_SNAPSHOT:
+        return snapshot_handler_current(scrub->config.snapshots)->epoch == scrub->epoch;
+    default:
+        return true;
+    }
+}
+
 static void report(struct scrub *scrub)
 {
     struct scrub_job *job = &scrub->job;
+    if (!still_in_use(scrub)) return;
     char text[DISK_TEXT_BYTES];
     disk_text_format(text, "%s: offset %llu: %.200s", job->path, (unsigned long long)job->bad_offset, job->text);
     switch (job->file) {
     case DAMAGED_LOG:
-        /* One that was removed meanwhile isn't missed. */
         scrub->handler.bad_segment(scrub->user, scrub->view.number, job->bad_offset, job->text);
         break;
     case DAMAGED_SNAPSHOT:

@@ -347,6 +347,68 @@ static void test_damage_found_by_reading_back(void **state)
     node_free(&a);
 }
 
+/* ---- damage that shows while serving ---- */
+
+/* Another one takes its place, of the same index; until then it is of no use, after that it lies aside. */
+static void test_a_damaged_snapshot_is_renewed(void **state)
+{
+    (void)state;
+    unsigned renewed = 0, missed = 0;
+    bool crashed = true;
+    for (uint64_t at = 0; crashed || at <= 1; at++) {
+        start(&a, LEADER, at + 1);
+        make(&a, 5, 400 * KIB);
+        uint64_t epoch = snapshot_handler_current(a.handler)->epoch;
+        rig_flip(&a.rig, current_path(&a), 150 * KIB, 1);
+        snapshot_handler_renew(a.handler, epoch + 1, true); /* not the current one */
+        assert_false(snapshot_handler_renewing(a.handler));
+        snapshot_handler_renew(a.handler, epoch, true);
+        assert_true(snapshot_handler_renewing(a.handler));
+        snapshot_handler_send(a.handler, 2, 3);
+        assert_int_equal(rig_waiting(&a.rig), 0); /* nobody gets it */
+        if (at > 0) a.rig.disk.crash_at = a.rig.disk.counters.operations + at;
+        begin_make(&a, 5, 400 * KIB);
+        rig_run(&a.rig);
+        crashed = a.rig.disk.dead;
+        if (!crashed) {
+            assert_int_equal(a.made_count, 2);
+            assert_false(snapshot_handler_renewing(a.handler));
+            assert_true(snapshot_handler_current(a.handler)->epoch > epoch);
+            assert_int_equal(rig_count(&a.rig, DIRECTORY, ".snap.damaged-1"), 1);
+            assert_int_equal(rig_count(&a.rig, DIRECTORY, ".snap"), 2);
+            snapshot_handler_send(a.handler, 2, 3);
+            assert_int_equal(rig_waiting(&a.rig), 1);
+        }
+        node_restart(&a, true);
+        enum error error = recover(&a);
+        renewed += error == ERR_OK;
+        missed += error == ERR_DAMAGED;
+        assert_true(error == ERR_DAMAGED ? crashed : a.replica.index == 5);
+        node_free(&a);
+    }
+    assert_true(renewed > 3 && missed > 3);
+}
+
+/* A transfer under way ends, and its peer asks again; a new one of good metadata only leaves the file as it is. */
+static void test_a_renewal_ends_transfers(void **state)
+{
+    (void)state;
+    for (int damaged = 0; damaged <= 1; damaged++) {
+        start(&a, LEADER, 1);
+        make(&a, 5, MIB);
+        snapshot_handler_send(a.handler, 2, 3);
+        assert_true(rig_run_one(&a.rig));
+        snapshot_handler_renew(a.handler, snapshot_handler_current(a.handler)->epoch, damaged == 1);
+        assert_int_equal(a.rejected_count, damaged);
+        begin_make(&a, 6, MIB);
+        rig_run(&a.rig);
+        assert_int_equal(a.made_count, 2);
+        assert_false(snapshot_handler_renewing(a.handler));
+        assert_int_equal(rig_count(&a.rig, DIRECTORY, ".damaged-1"), damaged);
+        node_free(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +424,8 @@ int main(void)
         cmocka_unit_test(test_a_short_snapshot),
         cmocka_unit_test(test_damaged_metadata),
         cmocka_unit_test(test_damage_found_by_reading_back),
+        cmocka_unit_test(test_a_damaged_snapshot_is_renewed),
+        cmocka_unit_test(test_a_renewal_ends_transfers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

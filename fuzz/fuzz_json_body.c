@@ -121,7 +121,7 @@ static void put_body(struct bytes body)
     } else {
         CHECK(wait == API_PROPOSE);
         struct command command;
-        CHECK(command_decode(entry_payload_bytes(call.command), &command) == ERR_OK);
+        CHECK(command_format_decode(entry_payload_bytes(call.command), &command) == ERR_OK);
         CHECK(command.kind == COMMAND_PUT && command.value.size <= host.value_bytes_max);
         get_back(&api, replica.store, &command);
     }

@@ -5,8 +5,8 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/mem.h"
+#include "replica/command.h"
 #include "replica/peer_codec.h"
-#include "storage/command.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -35,7 +35,7 @@ static void check_entries(const struct peer_message *message)
         CHECK(entry->refs == 1);
         struct command command;
         if (entry_type_of(entry) != ENTRY_COMMAND) continue;
-        if (command_decode(entry_payload_bytes(entry), &command) != ERR_OK) continue;
+        if (command_format_decode(entry_payload_bytes(entry), &command) != ERR_OK) continue;
         CHECK(command.key.size + command.value.size + COMMAND_HEADER_BYTES == entry_payload_bytes(entry).size);
     }
 }

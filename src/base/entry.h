@@ -34,7 +34,7 @@
 
 enum entry_type {
     ENTRY_EMPTY = 1,      /* a new leader's first entry */
-    ENTRY_COMMAND = 2,    /* a command for the store (storage/command.h) */
+    ENTRY_COMMAND = 2,    /* a command for the store (storage/command_format.h) */
     ENTRY_MEMBERSHIP = 3, /* a new configuration of the cluster; reserved */
 };
 

@@ -4,8 +4,6 @@
 #include "base/random.h"
 #include "replica/replica_internal.h"
 
-_Static_assert(COMMAND_KEY_BYTES_MAX == STORE_KEY_BYTES_MAX, "what a command may name, the store takes");
-
 /* History slots freed in one turn. */
 #define COMPACT_SLICE 512
 
@@ -52,7 +50,7 @@ static bool apply_entry(struct replica *replica, const struct entry *entry, stru
     bool existed = false;
     if (entry_type_of(entry) == ENTRY_COMMAND) {
         struct command command;
-        if (command_decode(entry_payload_bytes(entry), &command) != ERR_OK) {
+        if (command_format_decode(entry_payload_bytes(entry), &command) != ERR_OK) {
             replica_fatal(effects, "entry %llu is no command that this version understands",
                           (unsigned long long)entry_index(entry));
             return false;

@@ -18,7 +18,7 @@
 #define CORACLE_REPLICA_REPLICA_H
 
 #include "raft/raft.h"
-#include "storage/command.h"
+#include "replica/command.h"
 #include "storage/snapshot.h"
 #include "store/store.h"
 

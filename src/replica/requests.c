@@ -110,13 +110,13 @@ void requests_propose(struct replica *replica, uint64_t request, struct entry *e
     *write = (struct pending_write){
         .request = request, .sequence = sequence, .deadline = replica->now + replica->config.request_timeout};
     if (replica->write_count++ == 0) replica->oldest_sequence = sequence;
-    command_set_identity(entry, replica->config.raft.self, replica->config.incarnation, sequence);
+    command_format_set_identity(entry, replica->config.raft.self, replica->config.incarnation, sequence);
     dispatch(replica, write, entry, effects);
 }
 
 void requests_propose_own(struct replica *replica, struct entry *entry, struct replica_effects *effects)
 {
-    command_set_identity(entry, replica->config.raft.self, replica->config.incarnation, take_sequence(replica));
+    command_format_set_identity(entry, replica->config.raft.self, replica->config.incarnation, take_sequence(replica));
     propose_here(replica, entry, effects);
 }
 
@@ -138,7 +138,7 @@ void requests_on_forward(struct replica *replica, const struct peer_message *mes
 {
     struct command command;
     if (message->entry_count != 1 || entry_type_of(message->entries[0]) != ENTRY_COMMAND ||
-        command_decode(entry_payload_bytes(message->entries[0]), &command) != ERR_OK ||
+        command_format_decode(entry_payload_bytes(message->entries[0]), &command) != ERR_OK ||
         command.origin != message->from || command.sequence != message->context ||
         command.incarnation != message->incarnation) {
         log_error(replica->logger, "a forwarded command makes no sense, refused", "from=%016llx",

@@ -1,7 +1,7 @@
 #include "storage/debug_print.h"
 
 #include "base/mem.h"
-#include "storage/command.h"
+#include "storage/command_format.h"
 #include "storage/log_batch.h"
 #include "storage/log_format.h"
 #include "storage/log_metadata.h"
@@ -241,7 +241,7 @@ static const char *command_name(enum command_kind kind)
 static void print_command(struct debug_print *print, struct bytes payload)
 {
     struct command command;
-    enum error error = command_decode(payload, &command);
+    enum error error = command_format_decode(payload, &command);
     if (error != ERR_OK) {
         field_text(print, "command", error == ERR_BAD_VERSION ? "of a newer version" : "malformed");
         return;

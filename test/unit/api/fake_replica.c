@@ -60,7 +60,7 @@ void fixture_put(struct fixture *fixture, struct bytes key, struct bytes value)
 static struct replica_result apply(struct fixture *fixture, struct entry *entry)
 {
     struct command command;
-    CHECK(command_decode(entry_payload_bytes(entry), &command) == ERR_OK);
+    CHECK(command_format_decode(entry_payload_bytes(entry), &command) == ERR_OK);
     fixture->proposed = command.kind;
     struct replica_result result = {.error = fixture->error};
     if (fixture->error == ERR_OK) {

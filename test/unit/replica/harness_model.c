@@ -83,7 +83,7 @@ static void model_apply(struct harness *harness, const struct entry *entry)
 {
     if (entry_type_of(entry) != ENTRY_COMMAND) return;
     struct command command;
-    if (command_decode(entry_payload_bytes(entry), &command) != ERR_OK) {
+    if (command_format_decode(entry_payload_bytes(entry), &command) != ERR_OK) {
         harness_breach(harness, "entry %" PRIu64 " is no command", entry_index(entry));
         return;
     }

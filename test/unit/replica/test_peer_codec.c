@@ -10,7 +10,7 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 #include "base/random.h"
-#include "storage/command.h"
+#include "replica/command.h"
 
 /* Looks at a copy of the bytes that ends where its allocation ends, and decodes what is there. */
 static enum error receive(struct bytes bytes, struct peer_message *message, struct peer_greeting *greeting,

@@ -638,7 +638,7 @@ static void test_forwards_that_make_no_sense(void **state)
     for (int what = 0; what < 5; what++) {
         struct entry *entry = command_put(bytes_of_string("key-01"), bytes_of_string("1"), 0);
         member_id origin = what == 0 ? requests_third(leader, follower) : follower;
-        command_set_identity(entry, origin, what == 1 ? incarnation + 1 : incarnation, what == 2 ? 8 : 7);
+        command_format_set_identity(entry, origin, what == 1 ? incarnation + 1 : incarnation, what == 2 ? 8 : 7);
         if (what == 3) entry_payload(entry)[0] = 77;            /* a kind that nobody knows */
         if (what == 4) put_u32(entry_payload(entry) + 4, 1000); /* the key is longer than the command */
         struct peer_message message = {.type = PEER_FORWARD,

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "log_fixture.h"
-#include "storage/command.h"
+#include "storage/command_format.h"
 #include "storage/log_metadata.h"
 #include "storage/raft_state.h"
 #include "storage/snapshot.h"
@@ -112,6 +112,15 @@ static void a_log_segment_as_text_and_json(void **state)
     fixture_free(&fixture);
 }
 
+static struct entry *command_of(enum command_kind kind, struct bytes key, struct bytes value, uint64_t argument)
+{
+    struct entry *entry = command_format_entry(kind, key.size, value.size, argument);
+    uint8_t *at = entry_payload(entry) + COMMAND_HEADER_BYTES;
+    if (key.size > 0) memcpy(at, key.data, key.size);
+    if (value.size > 0) memcpy(at + key.size, value.data, value.size);
+    return entry;
+}
+
 static void entries_say_what_they_command(void **state)
 {
     (void)state;
@@ -121,10 +130,10 @@ static void entries_say_what_they_command(void **state)
     char key[100];
     memset(key, 'k', sizeof key);
     struct entry *entries[] = {
-        command_put(bytes_of_string("a\x1b/\"\xff"), bytes_of_string("value"), 0),
-        command_put(bytes_of(key, sizeof key), bytes_of(NULL, 0), 0),
-        command_delete(bytes_of("a\0b", 3)),
-        command_compact(77),
+        command_of(COMMAND_PUT, bytes_of_string("a\x1b/\"\xff"), bytes_of_string("value"), 0),
+        command_of(COMMAND_PUT, bytes_of(key, sizeof key), bytes_of(NULL, 0), 0),
+        command_of(COMMAND_DELETE, bytes_of("a\0b", 3), bytes_of(NULL, 0), 0),
+        command_of(COMMAND_COMPACT, bytes_of(NULL, 0), bytes_of(NULL, 0), 77),
         entry_new(ENTRY_EMPTY, 0),
     };
     uint32_t chain = 0;

@@ -1,4 +1,4 @@
-#include "storage/command.h"
+#include "storage/command_format.h"
 
 #include "base/check.h"
 
@@ -12,7 +12,7 @@
 _Static_assert(COMMAND_HEADER_BYTES + COMMAND_KEY_BYTES_MAX + 1536u * 1024 <= ENTRY_PAYLOAD_BYTES_MAX,
                "the largest key and etcd's largest request fit into one entry");
 
-static struct entry *command_new(enum command_kind kind, size_t key_bytes, size_t value_bytes, uint64_t argument)
+struct entry *command_format_entry(enum command_kind kind, size_t key_bytes, size_t value_bytes, uint64_t argument)
 {
     CHECK(key_bytes <= COMMAND_KEY_BYTES_MAX);
     CHECK(value_bytes <= ENTRY_PAYLOAD_BYTES_MAX);
@@ -25,40 +25,7 @@ static struct entry *command_new(enum command_kind kind, size_t key_bytes, size_
     return entry;
 }
 
-struct entry *command_put_room(size_t key_bytes, size_t value_bytes, uint8_t **key, uint8_t **value)
-{
-    CHECK(key_bytes > 0);
-    struct entry *entry = command_new(COMMAND_PUT, key_bytes, value_bytes, 0);
-    *key = entry_payload(entry) + COMMAND_HEADER_BYTES;
-    *value = *key + key_bytes;
-    return entry;
-}
-
-struct entry *command_put(struct bytes key, struct bytes value, uint64_t lease)
-{
-    uint8_t *key_at, *value_at;
-    struct entry *entry = command_put_room(key.size, value.size, &key_at, &value_at);
-    put_u64(entry_payload(entry) + ARGUMENT_OFFSET, lease);
-    memcpy(key_at, key.data, key.size);
-    if (value.size > 0) memcpy(value_at, value.data, value.size);
-    return entry;
-}
-
-struct entry *command_delete(struct bytes key)
-{
-    CHECK(key.size > 0);
-    struct entry *entry = command_new(COMMAND_DELETE, key.size, 0, 0);
-    memcpy(entry_payload(entry) + COMMAND_HEADER_BYTES, key.data, key.size);
-    return entry;
-}
-
-struct entry *command_compact(store_revision revision)
-{
-    CHECK(revision > 0);
-    return command_new(COMMAND_COMPACT, 0, 0, (uint64_t)revision);
-}
-
-void command_set_identity(struct entry *entry, member_id origin, uint64_t incarnation, uint64_t sequence)
+void command_format_set_identity(struct entry *entry, member_id origin, uint64_t incarnation, uint64_t sequence)
 {
     CHECK(entry_type_of(entry) == ENTRY_COMMAND && entry_payload_bytes(entry).size >= COMMAND_HEADER_BYTES);
     uint8_t *payload = entry_payload(entry);
@@ -82,7 +49,7 @@ static bool makes_sense(const struct command *command)
     }
 }
 
-enum error command_decode(struct bytes payload, struct command *out)
+enum error command_format_decode(struct bytes payload, struct command *out)
 {
     if (payload.size < COMMAND_HEADER_BYTES) return ERR_DAMAGED;
     const uint8_t *at = payload.data;

@@ -1,4 +1,4 @@
-#include "storage/command.h"
+#include "replica/command.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@ static struct command decoded(const struct entry *entry)
 {
     struct command command;
     assert_int_equal(entry_type_of(entry), ENTRY_COMMAND);
-    assert_int_equal(command_decode(entry_payload_bytes(entry), &command), ERR_OK);
+    assert_int_equal(command_format_decode(entry_payload_bytes(entry), &command), ERR_OK);
     return command;
 }
 
@@ -30,7 +30,7 @@ static void test_put(void **state)
     assert_int_equal(command.origin, 0);
     assert_int_equal(command.incarnation, 0);
     assert_int_equal(command.sequence, 0);
-    command_set_identity(entry, 0x1111111111111111, 0x2222222222222222, 0x3333333333333333);
+    command_format_set_identity(entry, 0x1111111111111111, 0x2222222222222222, 0x3333333333333333);
     command = decoded(entry);
     assert_int_equal(command.origin, 0x1111111111111111);
     assert_int_equal(command.incarnation, 0x2222222222222222);
@@ -57,7 +57,7 @@ static void test_bytes(void **state)
         'k',  'e',  'y',  'v',
     };
     struct entry *entry = command_put(bytes_of_string("key"), bytes_of_string("v"), 4);
-    command_set_identity(entry, 0x8877665544332211, 2, 3);
+    command_format_set_identity(entry, 0x8877665544332211, 2, 3);
     assert_true(bytes_equal(entry_payload_bytes(entry), bytes_of(expected, sizeof expected)));
     entry_unref(entry);
 }
@@ -115,7 +115,7 @@ static enum error decode_copy(const uint8_t *payload, size_t size)
     uint8_t *copy = size > 0 ? mem_alloc(size) : NULL;
     if (size > 0) memcpy(copy, payload, size);
     struct command command;
-    enum error error = command_decode(bytes_of(copy, size), &command);
+    enum error error = command_format_decode(bytes_of(copy, size), &command);
     if (error == ERR_OK) {
         assert_ptr_equal(command.key.data, copy + COMMAND_HEADER_BYTES);
         assert_int_equal(COMMAND_HEADER_BYTES + command.key.size + command.value.size, size);

@@ -1,5 +1,5 @@
 /*
- * command.h - what an ENTRY_COMMAND says to the store, and who asked.
+ * command_format.h - what an ENTRY_COMMAND says to the store, and who asked.
  *
  * Payload, little-endian:
  *
@@ -15,8 +15,8 @@
  * The identity (origin, incarnation, sequence) is applied at most once; see replica/sessions.h. An entry whose kind a
  * member doesn't know stops that member with a message, since to skip it would make the members differ.
  */
-#ifndef CORACLE_STORAGE_COMMAND_H
-#define CORACLE_STORAGE_COMMAND_H
+#ifndef CORACLE_STORAGE_COMMAND_FORMAT_H
+#define CORACLE_STORAGE_COMMAND_FORMAT_H
 
 #include "base/entry.h"
 
@@ -40,19 +40,12 @@ struct command {
     struct bytes value;
 };
 
-/* Encodes a command once, into the entry that is stored and sent. Identity is filled in by the replica. */
-struct entry *command_put(struct bytes key, struct bytes value, uint64_t lease);
-struct entry *command_delete(struct bytes key);
-struct entry *command_compact(store_revision revision);
+/* An entry for such a command, whose key and value are to be filled in after the header. Identity is 0. */
+struct entry *command_format_entry(enum command_kind kind, size_t key_bytes, size_t value_bytes, uint64_t argument);
 
-/*
- * The same for a writer that has no value in one piece: an entry with room, to be filled at *key and *value.
- */
-struct entry *command_put_room(size_t key_bytes, size_t value_bytes, uint8_t **key, uint8_t **value);
-
-void command_set_identity(struct entry *entry, member_id origin, uint64_t incarnation, uint64_t sequence);
+void command_format_set_identity(struct entry *entry, member_id origin, uint64_t incarnation, uint64_t sequence);
 
 /* Views into the payload. ERR_DAMAGED when it makes no sense; ERR_BAD_VERSION for an unknown kind. */
-enum error command_decode(struct bytes payload, struct command *out);
+enum error command_format_decode(struct bytes payload, struct command *out);
 
 #endif

@@ -1,0 +1,19 @@
+/*
+ * command.h - makes commands, encoded once, into the entry that is stored and sent. Their layout: storage/command_format.h.
+ */
+#ifndef CORACLE_REPLICA_COMMAND_H
+#define CORACLE_REPLICA_COMMAND_H
+
+#include "storage/command_format.h"
+
+/* Entries of the caller's; the replica fills the identity in. */
+struct entry *command_put(struct bytes key, struct bytes value, uint64_t lease);
+struct entry *command_delete(struct bytes key);
+struct entry *command_compact(store_revision revision);
+
+/*
+ * The same for a writer that has no value in one piece: an entry with room, to be filled at *key and *value.
+ */
+struct entry *command_put_room(size_t key_bytes, size_t value_bytes, uint8_t **key, uint8_t **value);
+
+#endif

@@ -429,12 +429,14 @@ class DamageTest(e2e.TestCase):
             cluster.wait_until_writable()
             self.assertRegex(node.log(), r"state.*offset")
         self.assertEqual(node.stop(), 0)
+        # Both: nobody else was ever asked for a vote, so it goes on with its log, and keeps a copy of what was damaged.
         flip(path, 20)
         flip(path, 4096 + 20)
-        self.assert_refuses(node, path)
-        flip(path, 20)
+        damaged = path.read_bytes()
         node.start()
         cluster.wait_until_writable()
+        self.assertRegex(node.log(), r"the raft state is lost.*state.*offset")
+        self.assertEqual((node.data / "state.damaged-1").read_bytes(), damaged)
         self.assert_holds(cluster, held)
 
     def test_alone_with_a_missing_state(self):
@@ -442,10 +444,15 @@ class DamageTest(e2e.TestCase):
         node = cluster.nodes[0]
         self.assertEqual(node.stop(), 0)
         (node.data / "state").rename(node.data / "aside")
+        # With the log's metadata gone too, nobody knows whose log it is: it refuses, and touches nothing.
+        (node.data / "log/metadata").rename(node.data / "aside-metadata")
+        before = sorted(path.name for path in node.data.glob("**/*"))
         node.start()
         self.assertEqual(node.wait(), 1)
         self.assertIn(str(node.data / "state"), node.log())
-        (node.data / "aside").rename(node.data / "state")
+        self.assertIn(str(node.data / "log/metadata"), node.log())
+        self.assertEqual(sorted(path.name for path in node.data.glob("**/*")), before)
+        (node.data / "aside-metadata").rename(node.data / "log/metadata")
         node.start()
         cluster.wait_until_writable()
         self.assert_holds(cluster, held)
@@ -499,19 +506,21 @@ class DamageTest(e2e.TestCase):
         self.assertRegex(node.log(), rf"{re.escape(path.name)}.*offset")
         self.assert_recovers(cluster, held, node)
 
-    def test_with_peers_a_damaged_state_is_refused_until_set_aside(self):
-        """Without term and vote it must not take part: it could vote twice."""
+    def test_with_peers_a_damaged_state_costs_term_and_vote_only(self):
+        """Without them it could vote twice, so it catches up first; its log stays."""
         cluster, held = self.filled(3)
         node = cluster.followers()[0]
         self.assertEqual(node.stop(), 0)
         path = node.data / "state"
         flip(path, 100)
         flip(path, 4096 + 100)
-        self.assert_refuses(node, path)
-        node.data.rename(node.directory / "aside")
+        installed = sum("installed a leader's snapshot" in one.log() for one in cluster.nodes)
         node.start()
         cluster.wait_until_writable()
+        self.assertRegex(node.log(), r"the raft state is lost.*state.*offset")
         self.assert_recovers(cluster, held, node)
+        self.assertIn("log is complete again", node.log())
+        self.assertEqual(sum("installed a leader's snapshot" in one.log() for one in cluster.nodes), installed)
 
     def assert_recovers(self, cluster, held, node):
         """It has everything again, and counts again: the cluster goes on with it and one other node."""

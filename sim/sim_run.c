@@ -12,7 +12,7 @@
 #define READ_WITHIN_S 300
 #define WRITE_WITHIN_S 60
 #define AGREE_WITHIN_S 60
-#define RUINED_FOR_S 30
+#define RUINED_FOR_S 75 /* a member says every 30 s what it waits for */
 /* How often the end of a part is looked for. */
 #define LOOK_EVERY (20 * TIME_NS_PER_MS)
 

@@ -56,7 +56,6 @@
     X(DISK_FULL, "a full disk stopped writes")                                                                         \
     X(ROOM_AGAIN, "there was room again, and writes went on")                                                          \
     X(WIPED_MEMBER_JOINED, "a member found out that its disk was wiped")                                               \
-    X(INSTALL_WAITED, "installing a snapshot waited for the log write under way")                                      \
     X(SNAPSHOT_TRANSFER_WENT_ON, "a snapshot's transfer went on where it had been cut")                                \
     X(SLOT_SCRUBBED_BAD, "the scrub found a bad slot, and it was saved again")                                         \
     X(SEGMENT_FOUND_BAD, "a segment of the log was found damaged while serving")                                       \

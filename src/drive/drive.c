@@ -326,10 +326,7 @@ static void on_log_reset(void *user)
 /* The log may be reset once no write is under way; the replica issues none while it installs. */
 static void continue_install(struct drive *drive)
 {
-    if (drive->write_number != 0) {
-        MARK(INSTALL_WAITED);
-        return;
-    }
+    if (drive->write_number != 0) return;
     drive->install_waits = false;
     if (MUTANT(INSTALLS_OVER_OLD_LOG)) {
         on_log_reset(drive);
@@ -624,13 +621,13 @@ static void report_founding(struct drive *drive)
     buffer_free(&missing);
 }
 
-/* Says what an uncertain member waits for, when nobody leads. */
+/* Says what an uncertain member waits for; leaders that nobody confirms without it may come and go meanwhile. */
 static void report_uncertain(struct drive *drive)
 {
     time_ns now = now_of(drive);
     struct replica_status status;
     replica_status(drive->replica, &status);
-    if (!status.raft.uncertain || status.raft.leader != 0) {
+    if (!status.raft.uncertain) {
         drive->uncertain_report = now + UNCERTAIN_REPORT_INTERVAL;
         return;
     }

@@ -93,6 +93,7 @@ struct raft {
     raft_term known_last_term;
     raft_term no_vote_before_term;
     bool resolve_asked;       /* a read index was asked for, to resolve it */
+    time_ns resolve_asked_at; /* the question or its answer may get lost: then it is asked again */
     raft_index resolve_index; /* 0: none confirmed yet */
 
     /* Elections. */

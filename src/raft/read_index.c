@@ -138,6 +138,15 @@ void read_index_forget(struct raft *raft, member_id from)
     raft->round_reads = kept_of_round;
 }
 
+static void forget_forwarded(struct raft *raft, uint64_t context)
+{
+    for (uint32_t i = 0; i < raft->forwarded_count; i++) {
+        if (raft->forwarded[i].context != context) continue;
+        raft->forwarded[i] = raft->forwarded[--raft->forwarded_count];
+        return;
+    }
+}
+
 static bool is_wiped(const struct raft *raft)
 {
     return !raft->extent_known && raft->no_vote_before_term > 0;
@@ -172,8 +181,11 @@ void read_index_resolve(struct raft *raft, struct raft_effects *effects)
     }
     if (MUTANT(RESOLVED_WITHOUT_BARRIER)) raft->resolve_index = raft->commit;
     if (raft->resolve_index == 0) {
-        if (!raft->resolve_asked) {
+        bool overdue = raft->now >= raft->resolve_asked_at + raft->config.election_timeout;
+        if (!raft->resolve_asked || overdue) {
+            forget_forwarded(raft, READ_CONTEXT_RESOLVE);
             raft->resolve_asked = true;
+            raft->resolve_asked_at = raft->now;
             read_index_ask(raft, 0, READ_CONTEXT_RESOLVE, effects);
         }
         return;

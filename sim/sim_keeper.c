@@ -568,6 +568,8 @@ void sim_keeper_init(struct sim_keeper *keeper, struct sim_cluster *cluster)
 unsigned sim_keeper_spare(const struct sim_keeper *keeper)
 {
     unsigned limit = (keeper->cluster->node_count - 1) / 2, used = 0;
+    /* The founding needs all members. */
+    if (keeper->cluster->checker.commit == 0) return 0;
     for (unsigned i = 0; i < keeper->cluster->node_count; i++) {
         struct replica_status status;
         bool uncertain = sim_cluster_status(keeper->cluster, i, &status) && status.raft.uncertain;

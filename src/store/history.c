@@ -64,7 +64,7 @@ struct store_record *history_record(const struct history *history, uint64_t sequ
 
 uint64_t history_after(const struct history *history, store_revision revision)
 {
-    uint64_t low = history->compacted;
+    uint64_t low = history->begin;
     uint64_t high = history->end;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;

@@ -1,12 +1,14 @@
 /*
  * history.h - the records in revision order: a ring made of blocks.
  *
- *          begin                compacted                         end
- *            v                      v                              v
- *     ┌ ─ ─ ─┬───────────────────┬──┴───────────────────┬──────────┐
- *       gone │ not readable any  │  readable history    │          │      slots have sequence numbers
- *     └ ─ ─ ─┴───────────────────┴──────────────────────┴──────────┘      that never change
- *        waiting for store_compact_step
+ *          begin                                compacted                    end
+ *            v                                      v                         v
+ *     ┌ ─ ─ ─┬──────────────────────┬───────────────┬─────────────────────────┐
+ *       gone │ waits for            │ the compacted │ after the compacted     │     slots have sequence numbers
+ *            │ store_compact_step   │ revision      │ revision                │     that never change
+ *     └ ─ ─ ─┴──────────────────────┴───────────────┴─────────────────────────┘
+ *
+ * The compacted revision's own changes stay, for watchers that start there, but cost nothing any more.
  *
  * A slot costs what it would give back: the version that its record superseded, and the record
  * itself if it is a tombstone. Each block knows the cost of all slots before it, so that the cost of
@@ -41,7 +43,7 @@ void history_free(struct history *history);
 void history_append(struct history *history, struct store_record *record);
 /* begin <= sequence < end. */
 struct store_record *history_record(const struct history *history, uint64_t sequence);
-/* The first slot at or after `compacted` whose record is above `revision`; `end` if there is none. O(log n). */
+/* The first slot whose record is above `revision`; `end` if there is none. O(log n). */
 uint64_t history_after(const struct history *history, store_revision revision);
 /* Moves `compacted` up to the first slot above `revision`. */
 void history_compact(struct history *history, store_revision revision);

@@ -277,7 +277,7 @@ enum error store_compact(struct store *store, store_revision revision)
     return ERR_OK;
 }
 
-/* Up to which revision slots may be processed now. */
+/* Up to which revision what was superseded may go now. */
 static store_revision step_limit(const struct store *store)
 {
     store_revision limit = store->compacted_revision;
@@ -287,34 +287,67 @@ static store_revision step_limit(const struct store *store)
     return limit;
 }
 
-static bool step_is_due(const struct store *store, store_revision limit)
+/* Slots below the limit go; those at it only give back what they superseded. */
+static bool pop_is_due(const struct store *store, store_revision limit)
 {
     const struct history *history = &store->history;
-    return history->begin < history->compacted && history_record(history, history->begin)->mod_revision <= limit;
+    return history->begin < history->compacted && history_record(history, history->begin)->mod_revision < limit;
+}
+
+static bool release_is_due(const struct store *store, store_revision limit)
+{
+    const struct history *history = &store->history;
+    uint64_t sequence = store->released > history->begin ? store->released : history->begin;
+    return sequence < history->compacted && history_record(history, sequence)->mod_revision <= limit;
+}
+
+/* No revision that can be read shows what this record superseded. `before`: only if that is older than this revision. */
+static void release_superseded(struct store *store, struct store_record *record, store_revision before)
+{
+    struct store_record *previous = record->previous;
+    if (!previous || previous->mod_revision >= before) return;
+    record->previous = NULL;
+    record_drop(store, previous);
+}
+
+static void pop_slot(struct store *store)
+{
+    struct store_record *record = history_record(&store->history, store->history.begin);
+    history_pop(&store->history);
+    /* What it superseded had its own slot earlier, so that nothing hangs on it, and no slot leads to it. */
+    release_superseded(store, record, INT64_MAX);
+    if (!store_record_is_tombstone(record)) return;
+    /* A tombstone goes at once if it is the key's newest; else with the slot of the version that superseded it. */
+    struct index_path path;
+    index_seek(&store->index, store_record_key(record), &path);
+    CHECK(path.found);
+    if (index_path_record(&store->index, &path) != record) return;
+    index_remove(&store->index, &path);
+    record_drop(store, record);
+}
+
+static void release_slot(struct store *store)
+{
+    if (store->released < store->history.begin) store->released = store->history.begin;
+    struct store_record *record = history_record(&store->history, store->released++);
+    /* What the same revision superseded has a slot that stays, too. */
+    release_superseded(store, record, record->mod_revision);
 }
 
 bool store_compact_step(struct store *store, size_t max)
 {
     CHECK(!store->is_open);
     store_revision limit = step_limit(store);
-    for (; max > 0 && step_is_due(store, limit); max--) {
-        struct store_record *record = history_record(&store->history, store->history.begin);
-        history_pop(&store->history);
-        /* No revision from here on shows what this record superseded. That one's own slot came earlier, so that
-           nothing hangs on it, and no slot leads to it. */
-        struct store_record *previous = record->previous;
-        record->previous = NULL;
-        if (previous) record_drop(store, previous);
-        if (!store_record_is_tombstone(record)) continue;
-        /* A tombstone goes at once if it is the key's newest; else with the slot of the version that superseded it. */
-        struct index_path path;
-        index_seek(&store->index, store_record_key(record), &path);
-        CHECK(path.found);
-        if (index_path_record(&store->index, &path) != record) continue;
-        index_remove(&store->index, &path);
-        record_drop(store, record);
+    for (; max > 0; max--) {
+        if (pop_is_due(store, limit)) {
+            pop_slot(store);
+        } else if (release_is_due(store, limit)) {
+            release_slot(store);
+        } else {
+            return false;
+        }
     }
-    return step_is_due(store, limit);
+    return pop_is_due(store, limit) || release_is_due(store, limit);
 }
 
 uint32_t store_pin(struct store *store, store_revision revision)

@@ -9,7 +9,7 @@
  *
  *     index:    a counted B+tree; each leaf slot points to a key's newest record
  *     records:  one allocation each, key and value inside; `previous` leads to the key's older version
- *     history:  a ring of records in revision order, for everything after the compacted revision:
+ *     history:  a ring of records in revision order, for everything from the compacted revision on:
  *               it feeds watchers and drives compaction
  *
  *     leaf slot ──> record(mod 9) ──previous──> record(mod 5) ──previous──> record(mod 2)
@@ -123,10 +123,11 @@ size_t store_history_next(const struct store *store, store_revision revision, ui
                           const struct store_record **records, size_t max);
 
 /*
- * Compacts: from now on nothing below `revision` can be read, and the history starts after it. The memory of what no
+ * Compacts: from now on nothing below `revision` can be read, and the history starts with it. The memory of what no
  * revision shows any more is given back by store_compact_step, in slices: versions superseded at or before
- * `revision`, and tombstones at or before it (one that a newer version superseded goes with that one's slot). Takes
- * O(log n) and a bounded walk. No transaction may be open. Errors: ERR_COMPACTED (at or below the compacted one);
+ * `revision`, and tombstones before it (one that a newer version superseded goes with that one's slot). The changes at
+ * `revision` itself stay until the next compaction, tombstones too: a watcher may start there. Takes O(log n) and a
+ * bounded walk. No transaction may be open. Errors: ERR_COMPACTED (at or below the compacted one);
  * ERR_FUTURE_REVISION (above the current).
  */
 enum error store_compact(struct store *store, store_revision revision);
@@ -134,7 +135,8 @@ enum error store_compact(struct store *store, store_revision revision);
    as that: call again after store_unpin. No transaction may be open. */
 bool store_compact_step(struct store *store, size_t max);
 
-/* While pinned, all versions visible at `revision` or superseded after it stay in memory. Several pins may exist.
+/* While pinned, all versions visible at `revision` or superseded after it stay in memory, and the history from `revision`
+   on. Several pins may exist.
    `revision` must not be below the compacted one, nor above the current. Returns its handle. */
 uint32_t store_pin(struct store *store, store_revision revision);
 void store_unpin(struct store *store, uint32_t pin);

@@ -15,6 +15,7 @@ struct store {
     struct history history;
     store_revision revision;
     store_revision compacted_revision;
+    uint64_t released;     /* history slots before this one (or before its begin) gave back what they superseded */
     bool is_open;          /* a transaction */
     uint32_t sub_revision; /* of its next change */
     uint64_t live_bytes;   /* keys and values of live versions */

@@ -65,16 +65,24 @@ static void append_item(struct buffer *out, const struct store_record *record, b
     out->size = (size_t)(at - out->data);
 }
 
+/* Whether the snapshot has this version, if it is the newest of those it may have: a deletion before the compacted
+   revision left nothing that can be read. */
+static bool is_kept(const struct store_snapshot_writer *writer, const struct store_record *record)
+{
+    return !store_record_is_tombstone(record) || record->mod_revision >= writer->compacted_revision;
+}
+
 /* The version to write after `record`, or NULL: the chain's older end may be compacted, but not yet freed. */
 static const struct store_record *next_version(const struct store_snapshot_writer *writer,
                                                const struct store_record *record)
 {
-    if (record->mod_revision <= writer->compacted_revision) return NULL;
     const struct store_record *previous = record->previous;
-    if (previous && previous->mod_revision <= writer->compacted_revision && store_record_is_tombstone(previous)) {
+    if (!previous) return NULL;
+    /* What was superseded at the compacted revision stays only if it is of that revision, too. */
+    if (record->mod_revision <= writer->compacted_revision && previous->mod_revision < writer->compacted_revision) {
         return NULL;
     }
-    return previous;
+    return is_kept(writer, previous) ? previous : NULL;
 }
 
 /* Goes on in writer->version's chain until `limit_bytes` are in `out`. */
@@ -105,8 +113,7 @@ void store_snapshot_next(struct store *store, struct store_snapshot_writer *writ
         index_path_next(&path);
         last = newest;
         const struct store_record *version = store_version_at(newest, writer->revision);
-        if (!version) continue;
-        if (store_record_is_tombstone(version) && version->mod_revision <= writer->compacted_revision) continue;
+        if (!version || !is_kept(writer, version)) continue;
         writer->version = version;
         append_versions(writer, false, limit_bytes, out);
     }
@@ -168,7 +175,7 @@ static bool may_supersede(const struct store_record *newer, const struct store_r
 static bool is_sound(const struct store_loader *loader, const struct store_record *record)
 {
     if (record->mod_revision < 2 || record->mod_revision > loader->revision) return false;
-    if (store_record_is_tombstone(record)) return record->mod_revision > loader->compacted_revision;
+    if (store_record_is_tombstone(record)) return record->mod_revision >= loader->compacted_revision;
     if (record->version < 1 || record->create_revision < 2) return false;
     return record->version == 1 ? record->create_revision == record->mod_revision
                                 : record->create_revision <= record->mod_revision;
@@ -206,7 +213,11 @@ static bool load_item(struct store_loader *loader, const struct store_record *he
     struct store_record *last = loader->last;
     if (!is_sound(loader, head)) return false;
     if (same_key) {
-        if (!last || last->mod_revision <= loader->compacted_revision || !may_supersede(last, head)) return false;
+        if (!last || !may_supersede(last, head)) return false;
+        /* Nothing is left of what was superseded at or before the compacted revision, but for that revision's own. */
+        if (last->mod_revision <= loader->compacted_revision && head->mod_revision < loader->compacted_revision) {
+            return false;
+        }
         key = store_record_key(last);
     } else {
         if (key.size < 1 || key.size > STORE_KEY_BYTES_MAX) return false;
@@ -224,7 +235,7 @@ static bool load_item(struct store_loader *loader, const struct store_record *he
         index_append(&store->index, record);
         if (!store_record_is_tombstone(record)) store->live_bytes += store_payload_bytes(record);
     }
-    if (record->mod_revision > loader->compacted_revision) loader->slots++;
+    if (record->mod_revision >= loader->compacted_revision) loader->slots++;
     loader->last = record;
     return true;
 }
@@ -290,12 +301,14 @@ enum error store_loader_finish(struct store_loader *loader)
 {
     struct store *store = loader->store;
     /* A fresh store is at revision 1: there is no change with that number. */
-    store_revision first = loader->compacted_revision > 1 ? loader->compacted_revision + 1 : 2;
+    store_revision first = loader->compacted_revision > 1 ? loader->compacted_revision : 2;
     bool sound =
         !loader->failed && (!loader->last || may_be_oldest(loader, loader->last)) && build_history(loader, first);
     if (sound) {
         store->revision = loader->revision;
         store->compacted_revision = loader->compacted_revision;
+        history_compact(&store->history, store->compacted_revision);
+        store->released = store->history.compacted;
     }
     store_loader_free(loader);
     return sound ? ERR_OK : ERR_DAMAGED;

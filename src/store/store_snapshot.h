@@ -25,8 +25,8 @@
  *
  * Loading builds a new store from the slices. Valid, and else ERR_DAMAGED, is only what a store can
  * hold: keys rise, a key's versions fall, versions and creation revisions follow from one another, a
- * key has at most one version at or below the compacted revision and that one is live, and the changes
- * after it number each revision, and within one each sub revision, without a gap.
+ * key has either versions at the compacted revision or at most one below it, which is live, and the changes
+ * from the compacted revision on number each revision, and within one each sub revision, without a gap.
  */
 #ifndef CORACLE_STORE_STORE_SNAPSHOT_H
 #define CORACLE_STORE_STORE_SNAPSHOT_H

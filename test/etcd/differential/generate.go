@@ -116,7 +116,7 @@ func (g *generator) anyCall() *call {
 		return &call{method: deleteRange, request: g.delete()}
 	case n < 840:
 		return &call{method: txn, request: g.txn(0)}
-	case n < 848:
+	case n < 844:
 		return &call{method: compact, request: g.compaction()}
 	case n < 868:
 		return g.grant()
@@ -496,8 +496,8 @@ func (g *generator) alarmCall() *call {
 		return &call{method: alarm, request: &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: thisMember,
 			Alarm: pick(g, pb.AlarmType_NOSPACE, pb.AlarmType_CORRUPT, pb.AlarmType_NONE)}}
 	}
-	g.alarmFor, g.alarm = 2+g.rng.IntN(alarmSteps), pick(g, pb.AlarmType_NOSPACE, pb.AlarmType_CORRUPT)
-	return &call{method: alarm, request: &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: thisMember, Alarm: g.alarm}}
+	return &call{method: alarm, request: &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: thisMember,
+		Alarm: pick(g, pb.AlarmType_NOSPACE, pb.AlarmType_CORRUPT)}}
 }
 
 // coordination makes a call of the services for locks and elections that needn't wait: each lease has a lock and an
@@ -551,6 +551,10 @@ func (g *generator) learn(c *call, a answer) {
 	switch request := c.request.(type) {
 	case *pb.CompactionRequest:
 		g.compacted = request.Revision
+	case *pb.AlarmRequest:
+		if request.Action == pb.AlarmRequest_ACTIVATE {
+			g.alarmFor, g.alarm = 2+g.rng.IntN(alarmSteps), request.Alarm
+		}
 	case *pb.LeaseGrantRequest:
 		id := a.message.(*pb.LeaseGrantResponse).ID
 		g.leases = append(g.leases, id)

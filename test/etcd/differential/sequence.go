@@ -35,8 +35,10 @@ type sequence struct {
 	// Kinds of difference already shown.
 	shown map[string]bool
 	// recent are the last writes, for the report of a difference.
-	recent []string
-	lost   bool
+	recent  []string
+	watches []*watches
+	watched int
+	lost    bool
 }
 
 func newSequence(t testing.TB, seed uint64, reference, candidate *target) *sequence {
@@ -48,6 +50,7 @@ func newSequence(t testing.TB, seed uint64, reference, candidate *target) *seque
 func (s *sequence) run(count int) {
 	var together []*call
 	for i := 0; i < count && !s.lost; i++ {
+		followsUp := len(s.generator.next) > 0
 		c := s.generator.call()
 		if !c.method.writes {
 			together = append(together, c)
@@ -57,13 +60,32 @@ func (s *sequence) run(count int) {
 		}
 		s.all(together)
 		together = nil
-		if c.method.writes {
-			s.all([]*call{c})
+		if !c.method.writes {
+			continue
 		}
+		switch {
+		case followsUp:
+		case c.method == compact:
+			// What a watcher that lags behind a compaction is told is chance.
+			s.syncWatches()
+		case i/stepsOfWatches != s.watched:
+			s.watched = i / stepsOfWatches
+			s.syncWatches()
+			for range 2 + s.generator.rng.IntN(4) {
+				s.watchStep(true)
+			}
+			s.syncWatches()
+		case s.generator.chance(stepsOfWatches / 3):
+			s.watchStep(false)
+		}
+		s.one(c)
 	}
 	s.all(together)
+	s.syncWatches()
 	s.checkMembersAgree()
 }
+
+func (s *sequence) one(c *call) { s.all([]*call{c}) }
 
 // all makes calls whose order doesn't matter.
 func (s *sequence) all(calls []*call) {
@@ -85,20 +107,28 @@ func (s *sequence) compare(c *call, expected, got answer) {
 	s.learnLease(c, expected, got)
 	s.generator.learn(c, expected)
 	s.reached.observe(c, expected, before)
-	for _, target := range []*target{s.reference, s.candidate} {
-		for _, what := range target.takeBroken() {
-			s.differ("broken "+what[:min(len(what), 40)], fmt.Sprintf("%s\n  request: %s", what, c))
-		}
-	}
+	s.takeBroken("request: " + c.String())
 	if !equal(expected, got) {
 		s.differ(kindOf(c, expected, got), fmt.Sprintf("  request:   %s\n  %-10s %s\n  %-10s %s\n%s",
 			c, s.reference.name+":", expected, s.candidate.name+":", got, s.relevant(c)))
 		s.lost = s.lost || revisionOf(expected) != revisionOf(got)
 	}
 	if c.method.writes {
-		text := fmt.Sprintf("%6d %s → %s", s.step, c, expected)
-		s.recent = append(s.recent, text)
-		s.recent = s.recent[max(0, len(s.recent)-rememberedMost):]
+		s.note(fmt.Sprintf("%6d %s → %s", s.step, c, expected))
+	}
+}
+
+func (s *sequence) note(text string) {
+	s.recent = append(s.recent, text)
+	s.recent = s.recent[max(0, len(s.recent)-rememberedMost):]
+}
+
+// takeBroken reports what the targets found in their answers by themselves.
+func (s *sequence) takeBroken(when string) {
+	for _, target := range []*target{s.reference, s.candidate} {
+		for _, what := range target.takeBroken() {
+			s.differ("broken: "+what[:min(len(what), 60)], "  "+what+"\n  "+when)
+		}
 	}
 }
 

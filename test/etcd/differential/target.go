@@ -51,7 +51,7 @@ type answer struct {
 }
 
 func (a answer) String() string {
-	if a.httpStatus != 0 {
+	if a.httpStatus != 0 && a.message == nil {
 		text, _ := json.Marshal(a.body)
 		return fmt.Sprintf("HTTP %d %s", a.httpStatus, shorten(string(text)))
 	}

@@ -55,7 +55,11 @@
     X(ERR_NO_PERMISSION,       "no_permission",          "permission denied",                               500,  7, false, SCOPE_NODE)       \
     X(ERR_NETWORK,             "network",                "a network operation failed",                      500, 14, true,  SCOPE_CONNECTION) \
     X(ERR_ADDRESS_IN_USE,      "address_in_use",         "the address is in use by another process",        500,  9, false, SCOPE_NODE)       \
-    X(ERR_CONFIG,              "config",                 "the configuration is invalid",                    500,  9, false, SCOPE_NODE)
+    X(ERR_CONFIG,              "config",                 "the configuration is invalid",                    500,  9, false, SCOPE_NODE)       \
+    /* transactions and leases */                                                                                                            \
+    X(ERR_KEY_MISSING,         "key_missing",            "the request needs a key that isn't there",        400,  3, false, SCOPE_REQUEST)    \
+    X(ERR_LEASE_NOT_FOUND,     "lease_not_found",        "there is no such lease",                          404,  5, false, SCOPE_REQUEST)    \
+    X(ERR_LEASE_EXISTS,        "lease_exists",           "there is a lease of that id already",             409,  9, false, SCOPE_REQUEST)
 /* clang-format on */
 
 enum error_scope { SCOPE_REQUEST, SCOPE_CONNECTION, SCOPE_NODE };

@@ -76,6 +76,7 @@ void store_free(struct store *store)
     CHECK(store->record_bytes == 0 && store->record_count == 0);
     index_free(&store->index);
     history_free(&store->history);
+    lease_table_free(&store->leases);
     mem_free(store->pins);
     mem_free(store);
 }
@@ -127,6 +128,7 @@ void store_put(struct store *store, struct bytes key, struct bytes value, uint64
     } else {
         index_insert(&store->index, &path, record);
     }
+    lease_table_key_changed(&store->leases, was_live ? newest : NULL, record);
     if (previous) *previous = was_live ? newest : NULL;
 }
 
@@ -139,6 +141,7 @@ static void delete_at(struct store *store, struct index_path *path, struct store
     tombstone->create_revision = 0;
     record_becomes_newest(store, tombstone, newest);
     index_replace(&store->index, path, tombstone);
+    lease_table_key_changed(&store->leases, newest, NULL);
 }
 
 bool store_delete(struct store *store, struct bytes key, const struct store_record **previous)
@@ -390,7 +393,7 @@ uint64_t store_memory_bytes(const struct store *store)
 {
     return sizeof *store + store->record_bytes + store->record_count * ALLOCATION_OVERHEAD_BYTES +
            store->index.memory_bytes + history_memory_bytes(&store->history) +
-           store->pin_capacity * sizeof store->pins[0];
+           lease_table_memory_bytes(&store->leases) + store->pin_capacity * sizeof store->pins[0];
 }
 
 /* ---- verifying ---- */
@@ -404,7 +407,8 @@ struct verify_totals {
     uint64_t live_bytes;
     uint64_t record_bytes;
     uint64_t record_count;
-    uint64_t slots; /* records that must have a slot in the history */
+    uint64_t slots;    /* records that must have a slot in the history */
+    uint64_t attached; /* keys on leases */
 };
 
 static void verify_record(const struct store *store, const struct store_record *record)
@@ -444,6 +448,7 @@ void store_verify(const struct store *store)
     index_seek(&store->index, bytes_of(NULL, 0), &path);
     for (; (newest = index_path_record(&store->index, &path)) != NULL; index_path_next(&path)) {
         if (!store_record_is_tombstone(newest)) totals.live_bytes += store_payload_bytes(newest);
+        totals.attached += lease_table_has_key(&store->leases, newest);
         for (const struct store_record *record = newest; record; record = record->previous) {
             verify_record(store, record);
             totals.record_bytes += store_record_bytes(record);
@@ -458,6 +463,7 @@ void store_verify(const struct store *store)
     CHECK(totals.record_bytes == store->record_bytes);
     CHECK(totals.record_count == store->record_count);
     CHECK(totals.slots == history->end - history->begin);
+    lease_table_verify(&store->leases, totals.attached);
 
     CHECK(store->compacted_revision >= 0 && store->compacted_revision <= store->revision);
     if (history->compacted > history->begin) {

@@ -69,7 +69,7 @@ void store_free(struct store *store);
 /* Only one transaction is open at a time; reads meanwhile see its changes. */
 void store_begin(struct store *store);
 /* The key must have 1 to STORE_KEY_BYTES_MAX bytes, the value at most UINT32_MAX. `previous` (may be NULL) gets the version replaced, borrowed
-   until store_end, or NULL. */
+   until store_end, or NULL. The key is attached to the lease, if that exists (leases.h), and detached from the one it had. */
 void store_put(struct store *store, struct bytes key, struct bytes value, uint64_t lease,
                const struct store_record **previous);
 /* Deletes one key; returns whether it was there. */

@@ -6,6 +6,7 @@
 
 #include "store/history.h"
 #include "store/index.h"
+#include "store/lease_table.h"
 #include "store/store.h"
 
 #define STORE_PIN_NONE INT64_MIN
@@ -13,6 +14,7 @@
 struct store {
     struct index index;
     struct history history;
+    struct lease_table leases;
     store_revision revision;
     store_revision compacted_revision;
     uint64_t released;     /* history slots before this one (or before its begin) gave back what they superseded */

@@ -234,6 +234,7 @@ static bool load_item(struct store_loader *loader, const struct store_record *he
     } else {
         index_append(&store->index, record);
         if (!store_record_is_tombstone(record)) store->live_bytes += store_payload_bytes(record);
+        lease_table_key_changed(&store->leases, NULL, record);
     }
     if (record->mod_revision >= loader->compacted_revision) loader->slots++;
     loader->last = record;

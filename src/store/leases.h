@@ -1,0 +1,53 @@
+/*
+ * leases.h - the leases of a store, and which keys hang on them. Part of struct store; deterministic, without a clock.
+ *
+ * A lease is granted and revoked by commands; when it has expired, the leader proposes to revoke it (replica/lessor.h). Put and
+ * delete attach and detach keys by themselves (store.h). A lease knows its keys as a set of the records that are
+ * their newest versions: no copy of a key, no reference, since the store owns a newest version anyhow.
+ *
+ * Memory for a lease: 80 bytes and its slot, some 100 in all; for a key on it 8 to 16.
+ */
+#ifndef CORACLE_STORE_LEASES_H
+#define CORACLE_STORE_LEASES_H
+
+#include "store/store.h"
+
+struct lease {
+    uint64_t id;
+    int64_t ttl_s;       /* as granted */
+    int64_t remaining_s; /* as of the last checkpoint; 0: there was none since it was granted or renewed */
+    struct store_record **keys;
+    uint32_t key_count;
+    uint32_t key_capacity; /* 0 or a power of two */
+    /* The lessor's, and no part of the replicated state. */
+    time_ns deadline;
+    uint32_t heap_slot;
+    bool revoke_proposed;
+};
+
+/* ERR_LEASE_EXISTS. `id` isn't 0. */
+enum error store_lease_grant(struct store *store, uint64_t id, int64_t ttl_s);
+/* Deletes all its keys in one revision, in key order, and the lease. Not within a transaction. ERR_LEASE_NOT_FOUND. */
+enum error store_lease_revoke(struct store *store, uint64_t id, uint64_t *deleted);
+/* Without effect on a lease that isn't there. */
+void store_lease_checkpoint(struct store *store, uint64_t id, int64_t remaining_s);
+
+/* NULL when there is none. Borrowed until it is revoked. */
+struct lease *store_lease_find(const struct store *store, uint64_t id);
+uint64_t store_lease_count(const struct store *store);
+/* All leases, in no order that means anything: slots 0 to store_lease_slots - 1, of which some are empty (NULL). */
+size_t store_lease_slots(const struct store *store);
+struct lease *store_lease_at(const struct store *store, size_t slot);
+
+/* Its keys' newest records in key order, into an array of lease->key_count. */
+void store_lease_keys(const struct lease *lease, const struct store_record **out);
+
+/*
+ * For snapshots: payloads of SNAPSHOT_CHUNK_LEASES, 24 bytes for each lease in the order of ids: u64 id, i64 ttl, i64 remaining.
+ * The keys follow from the records. Decoding adds to an empty store, before its keys are loaded; ERR_DAMAGED.
+ */
+#define STORE_LEASE_ITEM_BYTES 24u
+void store_leases_encode(const struct store *store, struct buffer *out);
+enum error store_leases_decode(struct store *store, struct bytes payload);
+
+#endif

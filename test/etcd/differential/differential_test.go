@@ -39,14 +39,43 @@ func targets(t *testing.T) (*target, *target) {
 	return etcd, other
 }
 
-func TestSequence(t *testing.T) {
+// TestDifferential sends both servers the same, all the way: what one part leaves behind the next one finds.
+func TestDifferential(t *testing.T) {
 	count := int(number(t, "CORACLE_ETCD_OPERATIONS", 20_000))
 	seed := number(t, "CORACLE_ETCD_SEED", uint64(time.Now().UnixNano()))
-	t.Logf("CORACLE_ETCD_SEED=%d CORACLE_ETCD_OPERATIONS=%d", seed, count)
 	etcd, other := targets(t)
 	s := newSequence(t, seed, etcd, other)
-	started := time.Now()
-	s.run(count)
-	t.Logf("%d operations in %.1f s, revision %d", s.step, time.Since(started).Seconds(), s.generator.revision)
+	part := func(name string, do func(t *testing.T)) {
+		if s.lost {
+			t.Errorf("%s: left out, since the two have gone apart", name)
+			return
+		}
+		t.Run(name, func(t *testing.T) {
+			s.t = t
+			defer func() { s.t = s.whole }()
+			do(t)
+			s.agree(name)
+		})
+	}
+	part("sequence", func(t *testing.T) {
+		t.Logf("CORACLE_ETCD_SEED=%d CORACLE_ETCD_OPERATIONS=%d", seed, count)
+		started := time.Now()
+		s.run(count)
+		t.Logf("%d operations in %.1f s, revision %d", s.step, time.Since(started).Seconds(), s.generator.revision)
+	})
+	s.endWatches()
+	part("sizes", s.sizes)
+	part("calls", s.calls)
+	part("fragments", s.fragments)
+	part("half-closed", s.halfClosed)
+	part("lease-expires", s.leaseExpires)
+	part("kept-alive", s.keptAlive)
+	part("lock-queue", s.lockQueue)
+	part("lock-without-lease", s.lockWithoutLease)
+	part("election", s.election)
+	part("snapshots", s.snapshots)
+	part("maintenance", s.maintenance)
+	part("gateway-texts", s.gatewayTexts)
+	part("gateway-watch", s.gatewayWatch)
 	t.Logf("reached:\n%s", s.reached)
 }

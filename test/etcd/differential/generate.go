@@ -39,9 +39,9 @@ type generator struct {
 	ownIDs map[int64]bool
 	// next are calls that must follow.
 	next []*call
-	// Steps until the alarm that was raised goes.
-	alarmFor int
+	// alarm is the one that is raised, or NONE, and alarmFor the steps until it goes.
 	alarm    pb.AlarmType
+	alarmFor int
 	node     int
 	leaders  []*v3electionpb.LeaderKey
 	locks    [][]byte
@@ -552,8 +552,11 @@ func (g *generator) learn(c *call, a answer) {
 	case *pb.CompactionRequest:
 		g.compacted = request.Revision
 	case *pb.AlarmRequest:
-		if request.Action == pb.AlarmRequest_ACTIVATE {
+		switch {
+		case request.Action == pb.AlarmRequest_ACTIVATE:
 			g.alarmFor, g.alarm = 2+g.rng.IntN(alarmSteps), request.Alarm
+		case request.Action == pb.AlarmRequest_DEACTIVATE && request.Alarm == g.alarm:
+			g.alarmFor, g.alarm = 0, pb.AlarmType_NONE
 		}
 	case *pb.LeaseGrantRequest:
 		id := a.message.(*pb.LeaseGrantResponse).ID

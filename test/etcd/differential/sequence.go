@@ -24,7 +24,9 @@ const (
 
 // sequence is one run: the same calls to both servers, and what was found.
 type sequence struct {
-	t           testing.TB
+	t testing.TB
+	// whole is the test that t is a part of.
+	whole       testing.TB
 	seed        uint64
 	reference   *target
 	candidate   *target
@@ -42,7 +44,7 @@ type sequence struct {
 }
 
 func newSequence(t testing.TB, seed uint64, reference, candidate *target) *sequence {
-	return &sequence{t: t, seed: seed, reference: reference, candidate: candidate, generator: newGenerator(seed),
+	return &sequence{t: t, whole: t, seed: seed, reference: reference, candidate: candidate, generator: newGenerator(seed),
 		reached: coverage{}, shown: map[string]bool{}}
 }
 
@@ -83,6 +85,26 @@ func (s *sequence) run(count int) {
 	s.all(together)
 	s.syncWatches()
 	s.checkMembersAgree()
+}
+
+// agree checks that both servers are at the same revision with the same keys.
+func (s *sequence) agree(where string) {
+	all := &call{method: rangeKeys, request: &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}}
+	expected, got := s.reference.do(all), s.candidate.do(all)
+	if revisionOf(expected) != revisionOf(got) {
+		s.differ("revision", fmt.Sprintf("  after %s one is at revision %d, the other at %d", where, revisionOf(expected), revisionOf(got)))
+		s.lost = true
+	}
+	s.generator.learn(all, expected)
+	s.compare(all, expected, got)
+}
+
+// endWatches ends all streams.
+func (s *sequence) endWatches() {
+	for _, w := range s.watches {
+		w.both(func(stream *watchStream) { stream.cancel() })
+	}
+	s.watches = nil
 }
 
 func (s *sequence) one(c *call) { s.all([]*call{c}) }

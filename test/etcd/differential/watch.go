@@ -18,7 +18,7 @@ import (
 )
 
 // fragmentBytes is how large an answer may get before who asked for fragments gets them.
-const fragmentBytes = 3 << 19
+const fragmentBytes = 2 << 20
 
 // watchStream is one stream of watches of one target. It keeps what each of its watchers was told until that is compared.
 type watchStream struct {
@@ -423,10 +423,9 @@ func (s *sequence) reachFuture() {
 
 // unalarm lets writes through.
 func (s *sequence) unalarm() {
-	if s.generator.alarmFor == 0 {
+	if s.generator.alarm == pb.AlarmType_NONE {
 		return
 	}
-	s.generator.alarmFor = 0
 	s.one(s.generator.at(alarm, &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: thisMember, Alarm: s.generator.alarm}))
 }
 

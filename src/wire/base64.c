@@ -82,3 +82,54 @@ bool base64_decode(struct bytes text, uint8_t *out)
     }
     return marks != 0;
 }
+
+/* A digit of either alphabet, with its mark; 0 when it is none of `url_safe`'s. */
+static uint8_t digit_of(uint8_t character, bool url_safe)
+{
+    if (url_safe) {
+        if (character == '-') return digits['+'];
+        if (character == '_') return digits['/'];
+        if (character == '+' || character == '/') return 0;
+    }
+    return digits[character];
+}
+
+bool base64_decode_any(struct bytes text, struct buffer *out)
+{
+    bool url_safe =
+        text.size > 0 && (memchr(text.data, '-', text.size) != NULL || memchr(text.data, '_', text.size) != NULL);
+    bool padded = text.size % 4 == 0;
+    size_t begin = out->size;
+    buffer_reserve(out, text.size / 4 * 3 + 3);
+    uint8_t *to = out->data + begin;
+    uint32_t group = 0;
+    size_t count = 0; /* digits in this group of four */
+    size_t padding = 0;
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t character = text.data[i];
+        if (character == '\r' || character == '\n') continue;
+        if (character == '=' && padded) {
+            /* Only as the third and fourth of a group, and nothing after it. */
+            padding++;
+            if (count < 2 || count + padding > 4) return false;
+            continue;
+        }
+        uint8_t digit = digit_of(character, url_safe);
+        if (digit == 0 || padding > 0) return false;
+        group = group << 6 | (digit & 63);
+        if (++count < 4) continue;
+        *to++ = (uint8_t)(group >> 16);
+        *to++ = (uint8_t)(group >> 8);
+        *to++ = (uint8_t)group;
+        count = 0;
+    }
+    if (padded ? count > 0 && count + padding != 4 : count == 1) return false;
+    if (count == 2) {
+        *to++ = (uint8_t)(group >> 4);
+    } else if (count == 3) {
+        *to++ = (uint8_t)(group >> 10);
+        *to++ = (uint8_t)(group >> 2);
+    }
+    out->size = (size_t)(to - out->data);
+    return true;
+}

@@ -5,8 +5,7 @@
 #define EACH_BYTE 0x0101010101010101u
 #define HIGH_BITS 0x8080808080808080u
 
-/* How many bytes at the front may stand in a JSON string as they are: ASCII but controls, quote and backslash. */
-static size_t plain_run(const uint8_t *at, size_t size)
+size_t json_plain_bytes(const uint8_t *at, size_t size)
 {
     size_t i = 0;
     for (; size - i >= 8; i += 8) {
@@ -52,7 +51,7 @@ size_t json_string_bytes(struct bytes text)
     size_t bytes = 2;
     size_t at = 0;
     for (;;) {
-        size_t run = plain_run(text.data + at, text.size - at);
+        size_t run = json_plain_bytes(text.data + at, text.size - at);
         bytes += run;
         at += run;
         if (at == text.size) return bytes;
@@ -75,7 +74,7 @@ void json_write_string(struct buffer *out, struct bytes text)
     buffer_append_byte(out, '"');
     size_t at = 0;
     for (;;) {
-        size_t run = plain_run(text.data + at, text.size - at);
+        size_t run = json_plain_bytes(text.data + at, text.size - at);
         buffer_append(out, text.data + at, run);
         at += run;
         if (at == text.size) break;
@@ -125,7 +124,7 @@ static bool within_limits(struct bytes text, size_t depth_max, size_t values_max
             } else if (byte == '"') {
                 in_string = false;
             } else {
-                size_t run = plain_run(text.data + at, text.size - at);
+                size_t run = json_plain_bytes(text.data + at, text.size - at);
                 if (run > 1) at += run - 1;
             }
             continue;
@@ -205,7 +204,7 @@ static bool take_plain_string(struct reader *reader, struct bytes *out)
     if (!take(reader, '"')) return false;
     const uint8_t *begin = reader->at;
     for (;;) {
-        reader->at += plain_run(reader->at, reader_left(reader));
+        reader->at += json_plain_bytes(reader->at, reader_left(reader));
         if (reader->at == reader->end) return false;
         if (*reader->at < 0x80) break;
         size_t size = utf8_character_bytes(bytes_of(reader->at, reader_left(reader)));

@@ -38,6 +38,9 @@ struct json_plain_member {
  */
 bool json_read_plain(struct bytes text, struct json_plain_member *members, size_t capacity, size_t *count);
 
+/* How many bytes at the front may stand in a JSON string as they are: ASCII but controls, quote and backslash. */
+size_t json_plain_bytes(const uint8_t *at, size_t size);
+
 /* Bytes of `text` as a JSON string with its quotes; 0 when it isn't valid UTF-8, which JSON can't say. */
 size_t json_string_bytes(struct bytes text);
 

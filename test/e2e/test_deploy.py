@@ -163,7 +163,7 @@ class ImageTest(e2e.TestCase):
         self.assertNotIn("0", user)
         (volume,) = re.findall(r"^VOLUME (.*)$", last, re.MULTILINE)
         self.assertRegex(last, rf"install -d -o {user[0]} .*{re.escape(volume)}\n")
-        for package in ("libuv1", "libjansson4", "libprotobuf-c1"):
+        for package in ("libuv1", "libjansson4", "libnghttp2-14", "libprotobuf-c1"):
             self.assertRegex(last, rf"\s{package}\s")
         self.assertNotIn("-dev", last)
 

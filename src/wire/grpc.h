@@ -60,7 +60,7 @@ struct grpc_handler {
     void (*call)(void *user, struct grpc_call *call, const struct grpc_request *request);
     /* A whole message; the view lives until this returns. May be empty. */
     void (*message)(void *user, struct grpc_call *call, struct bytes message);
-    /* The client sends no more. A unary call may be served on its message; without one before this it is malformed. */
+    /* The client sends no more; not told of a call that is finished. A unary call may be served on its message. */
     void (*half_closed)(void *user, struct grpc_call *call);
     /* What waits to be sent fell to the mark. */
     void (*drained)(void *user, struct grpc_call *call);

@@ -155,10 +155,34 @@ static bool is_well(const struct sim_keeper *keeper, unsigned number)
            !status.raft.uncertain;
 }
 
+static bool has_joined(struct sim_keeper *keeper, unsigned number)
+{
+    struct sim_keeper_node *kept = &keeper->nodes[number];
+    struct replica_status status;
+    if (kept->joined || !sim_cluster_status(keeper->cluster, number, &status) || status.raft.uncertain) {
+        return kept->joined;
+    }
+    uint64_t starts = keeper->cluster->nodes[number].starts;
+    if (kept->joining_start != starts) {
+        kept->joining_start = starts;
+        kept->joining_index = status.raft.durable_index;
+    }
+    kept->joined = status.raft.durable_index > kept->joining_index;
+    return kept->joined;
+}
+
+static bool all_have_joined(struct sim_keeper *keeper)
+{
+    bool all = true;
+    for (unsigned i = 0; i < keeper->cluster->node_count; i++) all = has_joined(keeper, i) && all;
+    return all;
+}
+
 /* Rule 1. */
-static bool may_be_suspect(const struct sim_keeper *keeper, unsigned node)
+static bool may_be_suspect(struct sim_keeper *keeper, unsigned node)
 {
     unsigned limit = (keeper->cluster->node_count - 1) / 2;
+    if (!all_have_joined(keeper)) return false;
     if (keeper->rule == SIM_KEEPER_ANYBODY && keeper->cluster->node_count > 1) return true;
     return keeper->nodes[node].suspect || suspects(keeper) < limit;
 }

@@ -23,8 +23,8 @@
  * By SIM_KEEPER_ANYBODY, rule 1 is off, and damage hits all members at different entries. Then there may be no quorum of members that
  * are certain, and no good copy: the cluster may halt, but what it has acknowledged must not be forgotten, nor answered wrongly.
  *
- * Damage lies at rest, also while the node is down; or comes with a write (lost, or landing elsewhere) or with a read (misdirected). Before
- * the cluster is founded and a member certain there is none.
+ * Damage lies at rest, also while the node is down; or comes with a write (lost, or landing elsewhere) or with a read (misdirected). There
+ * is none before all members have joined: one that comes late to the founding is uncertain, too, and more than a minority may be late.
  *
  * Runs that ask for none of this call sim_keeper_ruin: every copy is damaged. Such a cluster must not serve anything wrong; it may halt, and
  * then each member that doesn't take part must say which file or entry is damaged (sim_keeper_complaint).
@@ -65,6 +65,9 @@ struct sim_keeper_node {
     uint64_t starts;        /* it had been started so often when damage came last */
     uint64_t certain_start; /* the start in which it was seen certain, and how far its log reached then */
     raft_index certain_index;
+    bool joined;            /* it was seen certain once, and wrote a batch as such */
+    uint64_t joining_start; /* the start in which it was seen certain first, and how far its log reached then */
+    raft_index joining_index;
     bool lose_armed;    /* the next sync of a file that may lose a sector does */
     bool misread_armed; /* likewise the next read */
 };

@@ -232,7 +232,13 @@ static const char *command_name(enum command_kind kind)
     case COMMAND_COMPACT:
         return "compact";
     case COMMAND_TXN:
-        break;
+        return "txn";
+    case COMMAND_LEASE_GRANT:
+        return "lease_grant";
+    case COMMAND_LEASE_REVOKE:
+        return "lease_revoke";
+    case COMMAND_LEASE_CHECKPOINT:
+        return "lease_checkpoint";
     }
     return "unknown";
 }
@@ -249,6 +255,14 @@ static void print_command(struct debug_print *print, struct bytes payload)
     field_text(print, "command", command_name(command.kind));
     if (command.kind == COMMAND_COMPACT) {
         field_number(print, "revision", command.argument);
+        return;
+    }
+    if (command.kind == COMMAND_LEASE_GRANT || command.kind == COMMAND_LEASE_REVOKE) {
+        field_number(print, "lease", command.argument);
+        return;
+    }
+    if (command.key.size == 0) {
+        field_number(print, "bytes", command.value.size);
         return;
     }
     size_t shown = command.key.size < KEY_BYTES_SHOWN_MAX ? command.key.size : KEY_BYTES_SHOWN_MAX;

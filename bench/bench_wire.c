@@ -80,7 +80,7 @@ static void bench_call(const char *what, struct api *api, struct bytes request_b
             entry_unref(call.command);
             call.command = NULL;
         }
-        struct replica_result result = {.revision = 1000000 + i, .existed = true};
+        struct replica_result result = {.revision = 1000000 + i, .count = true};
         if (wait != API_DONE) api_finish(api, &call, &result, &out);
         CHECK(memcmp(out.data, "HTTP/1.1 200", 12) == 0);
         buffer_clear(&out);

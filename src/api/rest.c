@@ -305,7 +305,7 @@ void api_data_finish(struct api *api, struct api_call *call, const struct replic
         reply_revision(call, "{\"revision\":", result->revision, out);
         break;
     default:
-        reply_revision(call, result->existed ? "{\"deleted\":true,\"revision\":" : "{\"deleted\":false,\"revision\":",
+        reply_revision(call, result->count > 0 ? "{\"deleted\":true,\"revision\":" : "{\"deleted\":false,\"revision\":",
                        result->revision, out);
         break;
     }

@@ -3,63 +3,155 @@
 #include "base/mutant.h"
 #include "base/random.h"
 #include "replica/replica_internal.h"
+#include "storage/txn_format.h"
 
 /* History slots freed in one turn. */
 #define COMPACT_SLICE 512
 
 /* Folds an entry and its result into the apply hash (DESIGN.md, 'Divergence'). */
-static uint64_t fold(uint64_t hash, uint32_t chain, store_revision revision, bool existed)
+static uint64_t fold(uint64_t hash, uint32_t chain, const struct replica_result *result)
 {
-    return random_mix(hash ^ ((uint64_t)chain << 32) ^ (uint64_t)revision ^ ((uint64_t)existed << 63));
+    uint64_t outcome = result->count ^ ((uint64_t)result->error << 48);
+    return random_mix(hash ^ ((uint64_t)chain << 32) ^ (uint64_t)result->revision ^ (outcome << 20));
 }
 
-static bool apply_command(struct replica *replica, const struct command *command, struct replica_effects *effects,
-                          store_revision *revision, bool *existed)
+/* ---- commands ---- */
+
+/* Where a command's answer is collected, if anybody here waits for it. */
+struct answer_place {
+    struct replica_outcome *outcome; /* NULL: nobody does */
+    struct arena *arena;
+    struct txn_answer *answer;
+};
+
+static struct answer_place answer_place(bool wanted)
+{
+    if (!wanted) return (struct answer_place){.outcome = NULL};
+    struct replica_outcome *outcome = mem_alloc_zero(sizeof *outcome);
+    return (struct answer_place){.outcome = outcome, .arena = &outcome->arena, .answer = &outcome->answer};
+}
+
+/* The answer outlives the records' stay in the store. */
+static void keep_answer(struct answer_place *place, struct replica_result *result)
+{
+    if (place->outcome == NULL) return;
+    if (result->error == ERR_OK) {
+        txn_answer_keep(place->answer);
+        result->outcome = place->outcome;
+    } else {
+        place->outcome->answer = (struct txn_answer){.kind = TXN_NESTED};
+        replica_outcome_free(place->outcome);
+    }
+}
+
+static void apply_put(struct store *store, const struct command *command, bool awaited, struct replica_result *result)
+{
+    const struct store_record *previous = NULL;
+    if (command->flags == 0 && command->argument == 0) {
+        store_begin(store);
+        store_put(store, command->key, command->value, 0, &previous);
+        store_end(store);
+        result->count = previous != NULL;
+        return;
+    }
+    struct put_query query = {.key = command->key,
+                              .value = command->value,
+                              .lease = command->argument,
+                              .want_previous = command->flags & COMMAND_WANT_PREVIOUS,
+                              .keep_value = command->flags & COMMAND_KEEP_VALUE,
+                              .keep_lease = command->flags & COMMAND_KEEP_LEASE};
+    struct answer_place place = answer_place(awaited && query.want_previous);
+    result->error = txn_apply_put(store, &query, place.arena, place.answer);
+    keep_answer(&place, result);
+}
+
+static void apply_delete(struct store *store, const struct command *command, bool awaited,
+                         struct replica_result *result)
+{
+    struct delete_query query = {
+        .key = command->key, .range_end = command->value, .want_previous = command->flags & COMMAND_WANT_PREVIOUS};
+    uint64_t keys_before = store_key_count(store);
+    struct answer_place place = answer_place(awaited && query.want_previous);
+    result->error = txn_apply_delete(store, &query, place.arena, place.answer);
+    result->count = keys_before - store_key_count(store);
+    keep_answer(&place, result);
+}
+
+static bool apply_txn(struct replica *replica, const struct command *command, bool awaited,
+                      struct replica_result *result)
+{
+    struct txn txn;
+    arena_reset(&replica->apply_arena);
+    if (txn_format_decode(command->value, &replica->apply_arena, &txn) != ERR_OK) return false;
+    struct answer_place place = answer_place(awaited);
+    result->error = txn_apply(replica->store, &txn, place.arena, place.answer);
+    keep_answer(&place, result);
+    return true;
+}
+
+static void apply_checkpoint(struct replica *replica, const struct command *command)
+{
+    struct reader reader = reader_of(command->value);
+    while (reader_left(&reader) > 0) {
+        uint64_t id = reader_u64(&reader);
+        store_lease_checkpoint(replica->store, id, (int64_t)reader_u64(&reader));
+    }
+}
+
+/* False: it can't be applied, on no member. `awaited`: a client of this member waits for the answer. */
+static bool apply_command(struct replica *replica, const struct command *command, bool awaited,
+                          struct replica_result *result)
 {
     struct store *store = replica->store;
-    const struct store_record *previous = NULL;
+    bool understood = true;
     switch (command->kind) {
     case COMMAND_PUT:
-        store_begin(store);
-        store_put(store, command->key, command->value, command->argument, &previous);
-        *existed = previous != NULL;
-        *revision = store_end(store);
-        return true;
+        apply_put(store, command, awaited, result);
+        break;
     case COMMAND_DELETE:
-        store_begin(store);
-        *existed = store_delete(store, command->key, NULL);
-        *revision = store_end(store);
-        return true;
+        apply_delete(store, command, awaited, result);
+        break;
     case COMMAND_COMPACT:
-        *revision = store_current_revision(store);
-        /* Compacted already, by an earlier command of the same kind: nothing to do, on every member alike. */
-        if (store_compact(store, (store_revision)command->argument) == ERR_OK) replica->compaction_pending = true;
-        return true;
-    default:
+        result->error = store_compact(store, (store_revision)command->argument);
+        if (result->error == ERR_OK) replica->compaction_pending = true;
+        break;
+    case COMMAND_TXN:
+        understood = apply_txn(replica, command, awaited, result);
+        break;
+    case COMMAND_LEASE_GRANT:
+        result->error = store_lease_grant(store, command->argument, (int64_t)get_u64(command->value.data));
+        break;
+    case COMMAND_LEASE_REVOKE:
+        result->error = store_lease_revoke(store, command->argument, &result->count);
+        break;
+    case COMMAND_LEASE_CHECKPOINT:
+        apply_checkpoint(replica, command);
         break;
     }
-    replica_fatal(effects,
-                  "entry %llu holds a command of kind %d, which this version doesn't know; run a newer version",
-                  (unsigned long long)(replica->applied + 1), (int)command->kind);
-    return false;
+    result->revision = store_current_revision(store);
+    return understood;
 }
 
 static bool apply_entry(struct replica *replica, const struct entry *entry, struct replica_effects *effects)
 {
-    store_revision revision = store_current_revision(replica->store);
-    bool existed = false;
+    struct replica_result result = {.revision = store_current_revision(replica->store)};
     if (entry_type_of(entry) == ENTRY_COMMAND) {
         struct command command;
         if (command_format_decode(entry_payload_bytes(entry), &command) != ERR_OK) {
-            replica_fatal(effects, "entry %llu is no command that this version understands",
+            replica_fatal(effects, "entry %llu is no command that this version understands; run a newer version",
                           (unsigned long long)entry_index(entry));
             return false;
         }
         bool first = sessions_admit(&replica->sessions, command.origin, command.incarnation, command.sequence);
         if (!first) MARK(REPEAT_DROPPED);
         if (first || MUTANT(APPLIES_TWICE)) {
-            if (!apply_command(replica, &command, effects, &revision, &existed)) return false;
-            requests_applied(replica, &command, revision, existed, effects);
+            bool awaited = effects != NULL && requests_waits_for(replica, &command);
+            if (!apply_command(replica, &command, awaited, &result)) {
+                replica_fatal(effects, "entry %llu holds a transaction that this version doesn't understand",
+                              (unsigned long long)entry_index(entry));
+                return false;
+            }
+            requests_applied(replica, &command, &result, effects);
         }
         replica->proposals_applied++;
     } else if (entry_type_of(entry) == ENTRY_EMPTY) {
@@ -72,7 +164,7 @@ static bool apply_entry(struct replica *replica, const struct entry *entry, stru
     replica->applied = entry_index(entry);
     replica->applied_term = entry_term(entry);
     replica->applied_chain = entry_chain(entry);
-    replica->apply_hash = fold(replica->apply_hash, entry_chain(entry), revision, existed);
+    replica->apply_hash = fold(replica->apply_hash, entry_chain(entry), &result);
     replica->log_bytes_since_snapshot += entry->record_bytes;
     divergence_note_applied(replica);
     return true;

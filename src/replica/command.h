@@ -4,12 +4,21 @@
 #ifndef CORACLE_REPLICA_COMMAND_H
 #define CORACLE_REPLICA_COMMAND_H
 
+#include "base/txn.h"
 #include "storage/command_format.h"
 
 /* Entries of the caller's; the replica fills the identity in. */
 struct entry *command_put(struct bytes key, struct bytes value, uint64_t lease);
 struct entry *command_delete(struct bytes key);
 struct entry *command_compact(store_revision revision);
+/* Keys and values are copied; together they must fit into an entry. */
+struct entry *command_put_query(const struct put_query *query);
+struct entry *command_delete_query(const struct delete_query *query);
+struct entry *command_txn(const struct txn *txn);
+struct entry *command_lease_grant(uint64_t id, int64_t ttl_s);
+struct entry *command_lease_revoke(uint64_t id);
+/* `items`: a multiple of COMMAND_CHECKPOINT_ITEM_BYTES, as the layout says. */
+struct entry *command_lease_checkpoint(struct bytes items);
 
 /*
  * The same for a writer that has no value in one piece: an entry with room, to be filled at *key and *value.

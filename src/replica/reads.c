@@ -21,7 +21,7 @@ static void push(struct reader_list *list, struct pending_reader reader)
 
 static void fail_all(struct reader_list *list, enum error error, struct replica_effects *effects)
 {
-    for (uint32_t i = 0; i < list->count; i++) replica_add_result(effects, list->items[i].request, error, 0, false);
+    for (uint32_t i = 0; i < list->count; i++) replica_add_plain_result(effects, list->items[i].request, error, 0);
     list->count = 0;
 }
 
@@ -30,7 +30,7 @@ void reads_add(struct replica *replica, uint64_t request, bool snapshot, struct 
     uint32_t under_way =
         replica->gathered.count + replica->in_round.count + replica->waiting.count + replica->want_count;
     if (replica->diverged || under_way >= replica->config.requests_max) {
-        replica_add_result(effects, request, replica->diverged ? ERR_CORRUPT : ERR_TOO_MANY, 0, false);
+        replica_add_plain_result(effects, request, replica->diverged ? ERR_CORRUPT : ERR_TOO_MANY, 0);
         return;
     }
     replica->reads++;
@@ -84,7 +84,7 @@ void reads_applied(struct replica *replica, struct replica_effects *effects)
         if (waiting->items[done].snapshot) {
             snapshot_want(replica, request, effects);
         } else {
-            replica_add_result(effects, request, ERR_OK, store_current_revision(replica->store), false);
+            replica_add_plain_result(effects, request, ERR_OK, store_current_revision(replica->store));
         }
         done++;
     }
@@ -98,7 +98,7 @@ static void expire(struct replica *replica, struct reader_list *list, struct rep
     uint32_t kept = 0;
     for (uint32_t i = 0; i < list->count; i++) {
         if (list->items[i].deadline <= replica->now) {
-            replica_add_result(effects, list->items[i].request, ERR_TIMEOUT, 0, false);
+            replica_add_plain_result(effects, list->items[i].request, ERR_TIMEOUT, 0);
         } else {
             list->items[kept++] = list->items[i];
         }

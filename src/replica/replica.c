@@ -4,15 +4,28 @@
 #include "base/mark.h"
 #include "storage/raft_state.h"
 
-void replica_add_result(struct replica_effects *effects, uint64_t request, enum error error, store_revision revision,
-                        bool existed)
+void replica_add_result(struct replica_effects *effects, const struct replica_result *result)
 {
     if (effects->result_count == effects->result_capacity) {
         effects->result_capacity = effects->result_capacity == 0 ? 64 : effects->result_capacity * 2;
         effects->results = mem_realloc(effects->results, effects->result_capacity * sizeof effects->results[0]);
     }
-    effects->results[effects->result_count++] =
-        (struct replica_result){.request = request, .error = error, .revision = revision, .existed = existed};
+    effects->results[effects->result_count++] = *result;
+}
+
+void replica_add_plain_result(struct replica_effects *effects, uint64_t request, enum error error,
+                              store_revision revision)
+{
+    struct replica_result result = {.request = request, .error = error, .revision = revision};
+    replica_add_result(effects, &result);
+}
+
+void replica_outcome_free(struct replica_outcome *outcome)
+{
+    if (outcome == NULL) return;
+    txn_answer_release(&outcome->answer);
+    arena_free(&outcome->arena);
+    mem_free(outcome);
 }
 
 void replica_fatal(struct replica_effects *effects, const char *format, ...)
@@ -31,9 +44,15 @@ void replica_fatal(struct replica_effects *effects, const char *format, ...)
     buffer_free(&text);
 }
 
+static void drop_outcomes(struct replica_effects *effects)
+{
+    for (uint32_t i = 0; i < effects->result_count; i++) replica_outcome_free(effects->results[i].outcome);
+}
+
 void replica_effects_clear(struct replica_effects *effects)
 {
     raft_effects_clear(&effects->raft);
+    drop_outcomes(effects);
     effects->result_count = 0;
     effects->snapshot_due = false;
     effects->snapshot_chunk = false;
@@ -43,6 +62,7 @@ void replica_effects_clear(struct replica_effects *effects)
 void replica_effects_free(struct replica_effects *effects)
 {
     raft_effects_free(&effects->raft);
+    drop_outcomes(effects);
     mem_free(effects->results);
     *effects = (struct replica_effects){0};
 }
@@ -78,6 +98,7 @@ void replica_free(struct replica *replica)
     requests_free(replica);
     reads_free(replica);
     mem_free(replica->wants);
+    arena_free(&replica->apply_arena);
     raft_free(replica->raft);
     store_free(replica->store);
     sessions_free(&replica->sessions);

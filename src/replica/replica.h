@@ -20,7 +20,9 @@
 #include "raft/raft.h"
 #include "replica/command.h"
 #include "storage/snapshot.h"
+#include "store/leases.h"
 #include "store/store.h"
+#include "store/txn.h"
 
 /* Limits that change what apply does are replicated state; they travel in the snapshot's SESSIONS chunk. */
 #define REPLICA_HISTORY_BYTES_BUDGET (32ull * 1024 * 1024)
@@ -83,12 +85,22 @@ struct replica_event {
     bool full;
 };
 
+/* What a command answers that holds more than numbers. It owns references to the records. */
+struct replica_outcome {
+    struct arena arena;
+    struct txn_answer answer;
+};
+void replica_outcome_free(struct replica_outcome *outcome); /* may be NULL */
+
 struct replica_result {
     uint64_t request;
-    enum error error;        /* for a delete of nothing: ERR_OK with existed false */
+    enum error error;        /* for a delete of nothing: ERR_OK with count 0 */
     store_revision revision; /* of the store after the command, or at the read */
-    bool existed;            /* put and delete: the key was there before */
+    uint64_t count;          /* delete, revoke: keys deleted; put: 1 when the key was there before */
     raft_index index;        /* of a wanted snapshot; then `revision` is the snapshot's */
+    struct replica_outcome
+        *outcome; /* of a transaction, or where the previous version was wanted; else NULL. The effects'
+                                        own, until the next replica_effects_clear; who takes it, sets NULL */
 };
 
 struct replica_effects {

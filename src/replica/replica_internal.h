@@ -76,6 +76,7 @@ struct replica {
     struct sessions sessions;
     time_ns now;
 
+    struct arena apply_arena; /* of the transaction that is being applied */
     raft_index applied;
     raft_term applied_term;
     uint32_t applied_chain;
@@ -118,6 +119,8 @@ struct replica {
     struct store_snapshot_writer snapshot_writer;
     struct buffer snapshot_sessions; /* as of the snapshot's index */
     bool snapshot_sessions_written;
+    struct buffer snapshot_leases; /* likewise */
+    size_t snapshot_leases_written;
     struct buffer snapshot_scratch;
 
     /* A snapshot that is being loaded, beside the state that serves. */
@@ -134,8 +137,10 @@ struct replica {
     uint64_t wanted_incarnation; /* 0, or one that is to be saved, and used from then on */
 };
 
-void replica_add_result(struct replica_effects *effects, uint64_t request, enum error error, store_revision revision,
-                        bool existed);
+void replica_add_result(struct replica_effects *effects, const struct replica_result *result);
+/* One with nothing but an error, or a revision. */
+void replica_add_plain_result(struct replica_effects *effects, uint64_t request, enum error error,
+                              store_revision revision);
 void replica_fatal(struct replica_effects *effects, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Steps raft with the replica's time. */
 void replica_raft(struct replica *replica, struct raft_event *event, struct replica_effects *effects);
@@ -153,8 +158,10 @@ void requests_propose_own(struct replica *replica, struct entry *entry, struct r
 void requests_on_forward(struct replica *replica, const struct peer_message *message, struct replica_effects *effects);
 void requests_on_forward_reply(struct replica *replica, const struct peer_message *message,
                                struct replica_effects *effects);
-/* The command (of any member) was applied. */
-void requests_applied(struct replica *replica, const struct command *command, store_revision revision, bool existed,
+/* Whether a request of a client of this member waits for the command. */
+bool requests_waits_for(const struct replica *replica, const struct command *command);
+/* The command (of any member) was applied; `result` has no request yet. Its outcome is moved. */
+void requests_applied(struct replica *replica, const struct command *command, struct replica_result *result,
                       struct replica_effects *effects);
 /* A leader's first entry of `term` was applied: what was proposed in earlier terms, and isn't in the log by now, won't be. */
 void requests_new_term(struct replica *replica, raft_term term, struct replica_effects *effects);

@@ -21,6 +21,9 @@ enum error replica_snapshot_begin(struct replica *replica, uint64_t snapshot_id,
     replica->snapshot_sessions_written = false;
     buffer_clear(&replica->snapshot_sessions);
     sessions_encode(&replica->sessions, &replica->snapshot_sessions);
+    buffer_clear(&replica->snapshot_leases);
+    store_leases_encode(replica->store, &replica->snapshot_leases);
+    replica->snapshot_leases_written = 0;
     store_snapshot_begin(replica->store, &replica->snapshot_writer);
     *header = (struct snapshot_header){
         .snapshot_id = snapshot_id,
@@ -42,6 +45,20 @@ void replica_snapshot_lost(struct replica *replica)
     replica->snapshot_index = 0;
 }
 
+#define LEASES_CHUNK_BYTES (SNAPSHOT_CHUNK_PAYLOAD_BYTES_TARGET / STORE_LEASE_ITEM_BYTES * STORE_LEASE_ITEM_BYTES)
+
+/* One chunk of leases, before all keys; false when there are no more. */
+static bool write_leases(struct replica *replica, struct snapshot_writer *writer, struct buffer *out)
+{
+    size_t left = replica->snapshot_leases.size - replica->snapshot_leases_written;
+    size_t size = left < LEASES_CHUNK_BYTES ? left : LEASES_CHUNK_BYTES;
+    if (size == 0) return false;
+    struct bytes chunk = bytes_of(replica->snapshot_leases.data + replica->snapshot_leases_written, size);
+    snapshot_write_chunk(writer, SNAPSHOT_CHUNK_LEASES, chunk, out);
+    replica->snapshot_leases_written += size;
+    return true;
+}
+
 void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writer, struct buffer *out, bool *done)
 {
     CHECK(replica->snapshot_active);
@@ -49,6 +66,8 @@ void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writ
         replica->snapshot_sessions_written = true;
         snapshot_write_chunk(writer, SNAPSHOT_CHUNK_SESSIONS, buffer_bytes(&replica->snapshot_sessions), out);
     }
+    *done = false;
+    if (write_leases(replica, writer, out)) return;
     if (writer->chunk_count > 2) MARK(SNAPSHOT_IN_SLICES);
     buffer_clear(&replica->snapshot_scratch);
     store_snapshot_next(replica->store, &replica->snapshot_writer, SNAPSHOT_CHUNK_PAYLOAD_BYTES_TARGET,
@@ -72,13 +91,14 @@ void replica_snapshot_end(struct replica *replica)
     replica->compaction_pending = true; /* what the pin held back */
     buffer_free(&replica->snapshot_scratch);
     buffer_free(&replica->snapshot_sessions);
+    buffer_free(&replica->snapshot_leases);
 }
 
 /* ---- asked for ---- */
 
 static void answer_want(struct replica *replica, uint64_t request, struct replica_effects *effects)
 {
-    replica_add_result(effects, request, ERR_OK, replica->snapshot_revision, false);
+    replica_add_plain_result(effects, request, ERR_OK, replica->snapshot_revision);
     effects->results[effects->result_count - 1].index = replica->snapshot_index;
 }
 
@@ -116,7 +136,7 @@ void snapshot_wants_saved(struct replica *replica, struct replica_effects *effec
 void snapshot_wants_fail(struct replica *replica, enum error error, struct replica_effects *effects)
 {
     for (uint32_t i = 0; i < replica->want_count; i++) {
-        replica_add_result(effects, replica->wants[i].request, error, 0, false);
+        replica_add_plain_result(effects, replica->wants[i].request, error, 0);
     }
     replica->want_count = 0;
 }
@@ -168,6 +188,7 @@ enum error replica_load_chunk(struct replica *replica, enum snapshot_chunk_type 
         replica->load_sessions_seen = true;
         return sessions_decode(&replica->load_sessions, payload);
     }
+    if (type == SNAPSHOT_CHUNK_LEASES) return store_leases_decode(replica->load_store, payload);
     if (type == SNAPSHOT_CHUNK_KEYS) return store_loader_feed(replica->loader, payload);
     return ERR_BAD_VERSION;
 }

@@ -31,11 +31,11 @@ static void forget(struct replica *replica, struct pending_write *write)
     }
 }
 
-static void finish(struct replica *replica, struct pending_write *write, enum error error, store_revision revision,
-                   bool existed, struct replica_effects *effects)
+static void fail(struct replica *replica, struct pending_write *write, enum error error,
+                 struct replica_effects *effects)
 {
-    if (error != ERR_OK) replica->proposals_failed++;
-    replica_add_result(effects, write->request, error, revision, existed);
+    replica->proposals_failed++;
+    replica_add_plain_result(effects, write->request, error, 0);
     forget(replica, write);
 }
 
@@ -65,7 +65,7 @@ static void dispatch(struct replica *replica, struct pending_write *write, struc
     write->term = status.term;
     if (status.role == RAFT_LEADER) {
         enum error error = propose_here(replica, entry, effects);
-        if (error != ERR_OK) finish(replica, write, error, 0, false, effects);
+        if (error != ERR_OK) fail(replica, write, error, effects);
     } else if (status.leader != 0) {
         write->forwarded = entry;
         if (write->deadline > replica->now + replica->config.forward_timeout) {
@@ -74,7 +74,7 @@ static void dispatch(struct replica *replica, struct pending_write *write, struc
         forward(replica, write, status.leader, effects);
     } else {
         entry_unref(entry);
-        finish(replica, write, ERR_NO_LEADER, 0, false, effects);
+        fail(replica, write, ERR_NO_LEADER, effects);
     }
 }
 
@@ -102,7 +102,7 @@ void requests_propose(struct replica *replica, uint64_t request, struct entry *e
     if (refused != ERR_OK) {
         entry_unref(entry);
         replica->proposals_failed++;
-        replica_add_result(effects, request, refused, 0, false);
+        replica_add_plain_result(effects, request, refused, 0);
         return;
     }
     uint64_t sequence = take_sequence(replica);
@@ -170,7 +170,7 @@ void requests_on_forward_reply(struct replica *replica, const struct peer_messag
     bool again = reason == ERR_NO_LEADER && write->forward_count < FORWARDS_MAX && status.leader != 0 &&
                  status.leader != message->from;
     if (!again) {
-        finish(replica, write, reason, 0, false, effects);
+        fail(replica, write, reason, effects);
         return;
     }
     MARK(FORWARDED_AGAIN);
@@ -187,7 +187,15 @@ static uint32_t member_number(const struct replica *replica, member_id id)
     return MEMBERS_MAX;
 }
 
-void requests_applied(struct replica *replica, const struct command *command, store_revision revision, bool existed,
+bool requests_waits_for(const struct replica *replica, const struct command *command)
+{
+    if (command->origin != replica->config.raft.self || command->incarnation != replica->config.incarnation)
+        return false;
+    const struct pending_write *write = &replica->writes[command->sequence % REQUEST_SLOTS];
+    return command->sequence != 0 && write->sequence == command->sequence;
+}
+
+void requests_applied(struct replica *replica, const struct command *command, struct replica_result *result,
                       struct replica_effects *effects)
 {
     if (effects == NULL) return;
@@ -196,9 +204,11 @@ void requests_applied(struct replica *replica, const struct command *command, st
         if (number < MEMBERS_MAX) replica->replied[number] = command->sequence;
         return;
     }
-    if (command->incarnation != replica->config.incarnation) return;
-    struct pending_write *write = find(replica, command->sequence);
-    if (write != NULL) finish(replica, write, ERR_OK, revision, existed, effects);
+    if (!requests_waits_for(replica, command)) return;
+    struct pending_write *write = slot_of(replica, command->sequence);
+    result->request = write->request;
+    replica_add_result(effects, result);
+    forget(replica, write);
 }
 
 /* Tells the members whose commands were committed how far that goes, so that they needn't wait for a heartbeat. */
@@ -228,7 +238,7 @@ void requests_expire(struct replica *replica, struct replica_effects *effects)
         struct pending_write *write = find(replica, sequence);
         if (write == NULL) continue;
         if (write->deadline <= replica->now) {
-            finish(replica, write, ERR_TIMEOUT, 0, false, effects);
+            fail(replica, write, ERR_TIMEOUT, effects);
         } else if (write->deadline > replica->now + replica->config.forward_timeout) {
             break; /* all later ones are later */
         }
@@ -241,7 +251,7 @@ void requests_new_term(struct replica *replica, raft_term term, struct replica_e
     for (uint64_t sequence = replica->oldest_sequence; sequence < replica->next_sequence; sequence++) {
         struct pending_write *write = find(replica, sequence);
         if (write != NULL && write->term < term) MARK(WRITE_LOST_WITH_LEADER);
-        if (write != NULL && write->term < term) finish(replica, write, ERR_LEADER_CHANGED, 0, false, effects);
+        if (write != NULL && write->term < term) fail(replica, write, ERR_LEADER_CHANGED, effects);
     }
 }
 
@@ -251,7 +261,7 @@ void requests_after_install(struct replica *replica, struct replica_effects *eff
         struct pending_write *write = find(replica, sequence);
         if (write != NULL &&
             sessions_contains(&replica->sessions, replica->config.raft.self, replica->config.incarnation, sequence)) {
-            finish(replica, write, ERR_TIMEOUT, 0, false, effects);
+            fail(replica, write, ERR_TIMEOUT, effects);
         }
     }
 }
@@ -260,7 +270,7 @@ void requests_stop(struct replica *replica, enum error error, struct replica_eff
 {
     for (uint64_t sequence = replica->oldest_sequence; sequence < replica->next_sequence; sequence++) {
         struct pending_write *write = find(replica, sequence);
-        if (write != NULL) finish(replica, write, error, 0, false, effects);
+        if (write != NULL) fail(replica, write, error, effects);
     }
 }
 

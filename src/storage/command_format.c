@@ -52,7 +52,8 @@ static bool shape_of(unsigned kind, struct command_shape *out)
 {
     switch (kind) {
     case COMMAND_PUT:
-        *out = (struct command_shape){COMMAND_WANT_PREVIOUS | COMMAND_KEEP_VALUE | COMMAND_KEEP_LEASE, true, true, true};
+        *out =
+            (struct command_shape){COMMAND_WANT_PREVIOUS | COMMAND_KEEP_VALUE | COMMAND_KEEP_LEASE, true, true, true};
         return true;
     case COMMAND_DELETE:
         *out = (struct command_shape){COMMAND_WANT_PREVIOUS, true, true, false};

@@ -375,6 +375,8 @@ static const char *chunk_type_name(enum snapshot_chunk_type type)
         return "header";
     case SNAPSHOT_CHUNK_SESSIONS:
         return "sessions";
+    case SNAPSHOT_CHUNK_LEASES:
+        return "leases";
     case SNAPSHOT_CHUNK_KEYS:
         return "keys";
     case SNAPSHOT_CHUNK_END:

@@ -72,7 +72,7 @@ static struct replica_result apply(struct fixture *fixture, struct entry *entry)
         } else {
             store_delete(store, command.key, &previous);
         }
-        result.existed = previous != NULL;
+        result.count = previous != NULL;
         result.revision = store_end(store);
     }
     return result;

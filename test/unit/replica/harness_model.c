@@ -232,7 +232,7 @@ void harness_take_result(struct harness *harness, struct harness_member *member,
     request->done = true;
     request->error = result->error;
     request->revision = result->revision;
-    request->existed = result->existed;
+    request->existed = result->count > 0;
     request->answered = harness->now;
     bool writes = request->kind == HARNESS_PUT || request->kind == HARNESS_DELETE;
     uint64_t *open = !writes ? &harness->open_reads : &harness->open_writes;

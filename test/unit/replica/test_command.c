@@ -150,7 +150,7 @@ static void test_damaged(void **state)
         {COMMAND_PUT, 0, 0, 4, ERR_DAMAGED},
         {COMMAND_PUT, UINT32_MAX, 0, 4, ERR_DAMAGED},
         {COMMAND_DELETE, 4, 0, 4, ERR_OK},
-        {COMMAND_DELETE, 3, 0, 4, ERR_DAMAGED}, /* a value */
+        {COMMAND_DELETE, 3, 0, 4, ERR_OK}, /* the end of a range */
         {COMMAND_DELETE, 4, 1, 4, ERR_DAMAGED},
         {COMMAND_DELETE, 0, 0, 0, ERR_DAMAGED},
         {COMMAND_COMPACT, 0, 5, 0, ERR_OK},
@@ -159,8 +159,20 @@ static void test_damaged(void **state)
         {COMMAND_COMPACT, 1, 5, 1, ERR_DAMAGED},
         {COMMAND_COMPACT, 0, 5, 1, ERR_DAMAGED},
         {0, 2, 0, 4, ERR_DAMAGED},
-        {COMMAND_TXN, 2, 0, 4, ERR_BAD_VERSION},
-        {64, 2, 0, 4, ERR_BAD_VERSION},
+        {COMMAND_TXN, 2, 0, 4, ERR_DAMAGED},
+        {COMMAND_TXN, 0, 1, 4, ERR_DAMAGED},
+        {COMMAND_TXN, 0, 0, 4, ERR_OK},
+        {COMMAND_LEASE_GRANT, 0, 7, 4, ERR_DAMAGED}, /* half a TTL */
+        {COMMAND_LEASE_GRANT, 0, 0, 4, ERR_DAMAGED},
+        {COMMAND_LEASE_REVOKE, 0, 7, 0, ERR_OK},
+        {COMMAND_LEASE_REVOKE, 0, 0, 0, ERR_DAMAGED},
+        {COMMAND_LEASE_REVOKE, 0, 7, 1, ERR_DAMAGED},
+        {COMMAND_LEASE_CHECKPOINT, 0, 0, 0, ERR_OK},
+        {COMMAND_LEASE_CHECKPOINT, 0, 0, 4, ERR_DAMAGED},
+        {COMMAND_LEASE_CHECKPOINT, 0, 1, 0, ERR_DAMAGED},
+        {5, 2, 0, 4, ERR_BAD_VERSION},
+        {63, 2, 0, 4, ERR_BAD_VERSION},
+        {67, 2, 0, 4, ERR_BAD_VERSION},
         {255, 2, 0, 4, ERR_BAD_VERSION},
     };
     for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
@@ -168,7 +180,15 @@ static void test_damaged(void **state)
         enum error error = decode_copy(payload, COMMAND_HEADER_BYTES + samples[i].rest);
         if (error != samples[i].error) fail_msg("sample %zu: %s", i, error_code(error));
     }
-    for (int at = 1; at < 4; at++) { /* reserved bytes */
+    for (int flag = 1; flag < 256; flag *= 2) {
+        set_payload(payload, COMMAND_PUT, 2, 0);
+        payload[1] = (uint8_t)flag;
+        assert_int_equal(decode_copy(payload, sizeof payload), flag <= COMMAND_KEEP_LEASE ? ERR_OK : ERR_DAMAGED);
+        set_payload(payload, COMMAND_DELETE, 2, 0);
+        payload[1] = (uint8_t)flag;
+        assert_int_equal(decode_copy(payload, sizeof payload), flag == COMMAND_WANT_PREVIOUS ? ERR_OK : ERR_DAMAGED);
+    }
+    for (int at = 2; at < 4; at++) { /* reserved bytes */
         set_payload(payload, COMMAND_PUT, 2, 0);
         payload[at] = 1;
         assert_int_equal(decode_copy(payload, sizeof payload), ERR_DAMAGED);

@@ -183,10 +183,11 @@ static void test_damaged(void **state)
     for (int flag = 1; flag < 256; flag *= 2) {
         set_payload(payload, COMMAND_PUT, 2, 0);
         payload[1] = (uint8_t)flag;
-        assert_int_equal(decode_copy(payload, sizeof payload), flag <= COMMAND_KEEP_LEASE ? ERR_OK : ERR_DAMAGED);
+        assert_int_equal(decode_copy(payload, sizeof payload), flag <= (int)COMMAND_KEEP_LEASE ? ERR_OK : ERR_DAMAGED);
         set_payload(payload, COMMAND_DELETE, 2, 0);
         payload[1] = (uint8_t)flag;
-        assert_int_equal(decode_copy(payload, sizeof payload), flag == COMMAND_WANT_PREVIOUS ? ERR_OK : ERR_DAMAGED);
+        assert_int_equal(decode_copy(payload, sizeof payload),
+                         flag == (int)COMMAND_WANT_PREVIOUS ? ERR_OK : ERR_DAMAGED);
     }
     for (int at = 2; at < 4; at++) { /* reserved bytes */
         set_payload(payload, COMMAND_PUT, 2, 0);

@@ -31,11 +31,6 @@ func (reached coverage) String() string {
 	return strings.Join(lines, "\n")
 }
 
-// missing returns which of the wanted a run never met.
-func (reached coverage) missing(wanted []string) []string {
-	return slices.DeleteFunc(slices.Clone(wanted), func(what string) bool { return reached[what] > 0 })
-}
-
 func shortName(c *call) string { return c.method.name[strings.LastIndex(c.method.name, "/")+1:] }
 
 // observe counts what one call and its answer are examples of.

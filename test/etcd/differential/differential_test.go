@@ -39,6 +39,9 @@ func targets(t *testing.T) (*target, *target) {
 	return etcd, other
 }
 
+// coveredFrom is how long a sequence must be to meet every rule for certain.
+const coveredFrom = 50_000
+
 // TestDifferential sends both servers the same, all the way: what one part leaves behind the next one finds.
 func TestDifferential(t *testing.T) {
 	count := int(number(t, "CORACLE_ETCD_OPERATIONS", 20_000))
@@ -64,6 +67,9 @@ func TestDifferential(t *testing.T) {
 		t.Logf("%d operations in %.1f s, revision %d", s.step, time.Since(started).Seconds(), s.generator.revision)
 	})
 	s.endWatches()
+	if untested := s.reached.untested(); count >= coveredFrom && !s.lost && len(untested) > 0 {
+		t.Errorf("seed %d, %d operations: the sequence tests less than it should:\n%s", seed, count, strings.Join(untested, "\n"))
+	}
 	part("sizes", s.sizes)
 	part("calls", s.calls)
 	part("fragments", s.fragments)

@@ -555,6 +555,7 @@ func (g *generator) learn(c *call, a answer) {
 		switch {
 		case request.Action == pb.AlarmRequest_ACTIVATE:
 			g.alarmFor, g.alarm = 2+g.rng.IntN(alarmSteps), request.Alarm
+			g.next = append(g.next, g.at(alarm, &pb.AlarmRequest{}), g.at(status, &pb.StatusRequest{}))
 		case request.Action == pb.AlarmRequest_DEACTIVATE && request.Alarm == g.alarm:
 			g.alarmFor, g.alarm = 0, pb.AlarmType_NONE
 		}

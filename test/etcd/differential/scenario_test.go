@@ -179,6 +179,11 @@ func (s *sequence) fragments(t *testing.T) {
 	for _, id := range []int64{whole, inFragments, later} {
 		s.compareTold(0, id, expected[id], got[id])
 	}
+	for _, stream := range w.streams {
+		if stream.fragments < 2 {
+			stream.target.broke("Watch: 4 MB of events came in %d fragments", stream.fragments)
+		}
+	}
 	s.takeBroken("fragments")
 	w.both(func(stream *watchStream) { stream.cancel() })
 }

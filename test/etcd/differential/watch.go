@@ -37,6 +37,7 @@ type watchStream struct {
 	created  int
 	// createdID is the watch id of the last created response.
 	createdID int64
+	fragments int
 	progress  int64
 	// ended: the server ended the stream, with this status.
 	ended  bool
@@ -137,6 +138,9 @@ func (stream *watchStream) take(response *pb.WatchResponse) {
 		stream.target.broke("Watch: a header that can't be: %s", show(response))
 	}
 	watcher.lastRevision, watcher.inFragments = last, response.Fragment
+	if response.Fragment {
+		stream.fragments++
+	}
 	for _, event := range response.Events {
 		if first > event.Kv.ModRevision {
 			stream.target.broke("Watch: events out of order: %s", show(response))

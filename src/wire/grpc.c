@@ -343,10 +343,10 @@ static void begin_plain(struct grpc_call *call, const struct http2_request *requ
     for (uint32_t i = 0; i < request->header_count; i++) {
         const struct http1_header *header = &request->headers[i];
         call->slots[i] = (struct http2_slot){
-            .name_at = (uint32_t)call->head.size,
-            .name_size = (uint32_t)header->name.size,
-            .value_at = (uint32_t)(call->head.size + header->name.size),
-            .value_size = (uint32_t)header->value.size,
+            .name_at = (uint16_t)call->head.size,
+            .name_size = (uint16_t)header->name.size,
+            .value_at = (uint16_t)(call->head.size + header->name.size),
+            .value_size = (uint16_t)header->value.size,
         };
         buffer_append(&call->head, header->name.data, header->name.size);
         buffer_append(&call->head, header->value.data, header->value.size);

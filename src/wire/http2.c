@@ -108,10 +108,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     }
 
     struct http2_slot slot = {
-        .name_at = (uint32_t)http2->block.size,
-        .name_size = (uint32_t)name_size,
-        .value_at = (uint32_t)(http2->block.size + name_size),
-        .value_size = (uint32_t)value_size,
+        .name_at = (uint16_t)http2->block.size,
+        .name_size = (uint16_t)name_size,
+        .value_at = (uint16_t)(http2->block.size + name_size),
+        .value_size = (uint16_t)value_size,
     };
     buffer_append(&http2->block, name, name_size);
     buffer_append(&http2->block, value, value_size);
@@ -235,6 +235,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t number, cons
     struct http2_stream *stream = stream_of(http2, number);
     if (stream == NULL || stream->silent || stream->gone || size == 0) return 0;
     if (flags & NGHTTP2_FLAG_END_STREAM) stream->in_last_frame = true;
+    http2_stream_received(stream, size);
     http2->handler->data(http2->user, stream, bytes_of(data, size));
     return 0;
 }
@@ -411,6 +412,7 @@ static void send_round(struct http2 *http2)
 static bool deliver_drained(struct http2 *http2)
 {
     bool told = false;
+    http2->mark_due = false;
     struct http2_stream *next;
     for (struct http2_stream *stream = http2->marked; stream != NULL; stream = next) {
         next = stream->next_marked;
@@ -434,10 +436,9 @@ bool http2_out(struct http2 *http2, struct buffer *out, size_t bytes_max, time_n
         size_t before = out->size;
         send_round(http2);
         deliver_closed(http2);
-        bool sent = out->size > before;
-        if (out->size >= bytes_max || (!sent && told)) break;
+        bool sent = out->size > before, told_before = told;
         told = deliver_drained(http2);
-        on = sent || told;
+        on = out->size < bytes_max && (sent || (told && !told_before));
     }
     http2->out = NULL;
     return http2_wants_out(http2);
@@ -445,7 +446,7 @@ bool http2_out(struct http2 *http2, struct buffer *out, size_t bytes_max, time_n
 
 bool http2_wants_out(const struct http2 *http2)
 {
-    return !http2->broken && nghttp2_session_want_write(http2->session) != 0;
+    return !http2->broken && (http2->mark_due || nghttp2_session_want_write(http2->session) != 0);
 }
 
 bool http2_done(const struct http2 *http2)

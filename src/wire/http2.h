@@ -195,7 +195,8 @@ void http2_reset(struct http2_stream *stream, enum http2_error error);
 /* Bytes of the answer that wait for the client's window, or for http2_out. */
 size_t http2_stream_waiting_bytes(const struct http2_stream *stream);
 /*
- * Asks for one `drained` when what waits has fallen to `bytes` or below: later, in http2_out, even when that is so already.
+ * Asks for one `drained` when what waits has fallen to `bytes` or below: later, in http2_out, even when that is so already. For owners that
+ * have more to send: one that marks in each `drained`, and sends nothing, is called for ever.
  */
 void http2_stream_set_mark(struct http2_stream *stream, size_t bytes);
 

@@ -27,8 +27,11 @@ struct http2_stream {
     size_t message_at;    /* for grpc.c: where the message begins that is being written */
     nghttp2_nv *trailers; /* with their text, one block */
 
-    size_t expected; /* further bytes that wait for a grant */
-    size_t granted;  /* bytes beyond the usual window */
+    size_t unconsumed;   /* received, and the owner isn't done with them */
+    size_t unreturned;   /* received since the last window update */
+    size_t expected;     /* further bytes that wait for a grant */
+    size_t granted;      /* what the owner may come to keep; in http2->granted_bytes */
+    size_t granted_left; /* of it, what is still to come */
     size_t kept;
     time_ns kept_since;    /* when something began to be kept */
     time_ns progressed_at; /* when an answer that waits last got on */
@@ -50,8 +53,9 @@ struct http2_stream {
 };
 
 /* A field of the header block that is coming in, as offsets, since the text moves. */
+_Static_assert(HTTP2_HEADER_LIST_BYTES_MAX <= UINT16_MAX, "offsets of struct http2_slot");
 struct http2_slot {
-    uint32_t name_at, name_size, value_at, value_size;
+    uint16_t name_at, name_size, value_at, value_size;
 };
 
 struct http2 {
@@ -89,6 +93,7 @@ struct http2 {
 
     struct buffer *out; /* during http2_out */
     size_t out_bytes_max;
+    bool mark_due; /* a mark was set that is reached already */
 
     bool greeted;
     bool dead;   /* nothing is taken in any more */
@@ -103,6 +108,9 @@ void http2_stream_free(struct http2_stream *stream);
 /* Brings the count of the buffer's bytes up to date, after it may have moved. */
 void http2_stream_count_buffer(struct http2_stream *stream);
 void http2_stream_unmark(struct http2_stream *stream);
+
+/* Part of the body came in. */
+void http2_stream_received(struct http2_stream *stream, size_t bytes);
 
 /* The stream takes no part in grants any more. */
 void http2_stream_forget_windows(struct http2_stream *stream);

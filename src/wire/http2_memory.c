@@ -16,6 +16,9 @@ struct http2_memory_block {
 _Static_assert(sizeof(struct http2_memory_block) == 16, "malloc's alignment");
 _Static_assert((64u << (HTTP2_MEMORY_CLASSES - 1)) == HTTP2_MEMORY_BLOCK_BYTES_MAX, "the largest class");
 
+/* Free blocks that are kept, by class; 5 KiB in all. */
+static const uint8_t kept_max[HTTP2_MEMORY_CLASSES] = {8, 8, 6, 2, 1};
+
 static uint32_t class_of(size_t size_bytes)
 {
     if (size_bytes > HTTP2_MEMORY_BLOCK_BYTES_MAX) return CLASS_NONE;
@@ -51,7 +54,7 @@ void http2_memory_free(struct http2_memory *memory, void *of_user)
     if (of_user == NULL) return;
     struct http2_memory_block *block = (struct http2_memory_block *)of_user - 1;
     uint64_t class_number = block->class_number;
-    if (class_number != CLASS_NONE && memory->kept_count[class_number] < HTTP2_MEMORY_KEPT_MAX) {
+    if (class_number != CLASS_NONE && memory->kept_count[class_number] < kept_max[class_number]) {
         block->next = memory->kept[class_number];
         memory->kept[class_number] = block;
         memory->kept_count[class_number]++;

@@ -2,7 +2,7 @@
  * http2_memory.h - nghttp2's allocator for one connection: counts, and keeps a few small blocks at hand.
  *
  * nghttp2 allocates about a dozen small things for each request and frees them soon. Blocks of up to HTTP2_MEMORY_BLOCK_BYTES_MAX come
- * from lists of free ones by size class, each HTTP2_MEMORY_KEPT_MAX long at most. Internal to wire/.
+ * from lists of free ones by size class, which are short, so that an idle connection holds little. Internal to wire/.
  */
 #ifndef CORACLE_WIRE_HTTP2_MEMORY_H
 #define CORACLE_WIRE_HTTP2_MEMORY_H
@@ -13,7 +13,6 @@
 
 #define HTTP2_MEMORY_CLASSES 5u /* 64, 128, 256, 512, 1024 bytes, header included */
 #define HTTP2_MEMORY_BLOCK_BYTES_MAX 1024u
-#define HTTP2_MEMORY_KEPT_MAX 8u
 
 struct http2_memory_block;
 

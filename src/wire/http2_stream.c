@@ -106,6 +106,10 @@ static void submit(struct http2_stream *stream, int status, const struct http2_f
     for (size_t i = 0; i < count; i++) nv[i + 1] = nv_of(&fields[i]);
     nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = http2_stream_read};
     CHECK(nghttp2_submit_response(stream->http2->session, stream->number, nv, count + 1, body ? &provider : NULL) == 0);
+    if (!body) return;
+    /* Answers that wait take turns, frame by frame; by default the first would be sent whole before the second. */
+    const nghttp2_extpri in_turns = {.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
+    nghttp2_session_change_extpri_stream_priority(stream->http2->session, stream->number, &in_turns, 1);
 }
 
 void http2_begin(struct http2_stream *stream, int status, const struct http2_field *fields, size_t count)
@@ -341,9 +345,10 @@ size_t http2_stream_waiting_bytes(const struct http2_stream *stream)
 void http2_stream_set_mark(struct http2_stream *stream, size_t bytes)
 {
     if (stream->gone || stream->reset) return;
-    stream->mark = bytes;
-    if (stream->is_marked) return;
     struct http2 *http2 = stream->http2;
+    stream->mark = bytes;
+    if (http2_stream_waiting_bytes(stream) <= bytes) http2->mark_due = true;
+    if (stream->is_marked) return;
     stream->is_marked = true;
     stream->previous_marked = NULL;
     stream->next_marked = http2->marked;
@@ -363,10 +368,38 @@ void http2_stream_unmark(struct http2_stream *stream)
     stream->previous_marked = stream->next_marked = NULL;
 }
 
+/*
+ * Tells the client that it may send more, where that is so: one window beyond what the owner has consumed, or what was granted. nghttp2 only keeps
+ * the books here: it allows what was told, and its own way to consume knows no grants.
+ */
+static void open_window(struct http2_stream *stream)
+{
+    struct http2 *http2 = stream->http2;
+    int64_t window = http2->limits.stream_window_bytes;
+    int64_t allowed = nghttp2_session_get_stream_local_window_size(http2->session, stream->number);
+    if (allowed < 0) return;
+    int64_t wanted = window - (int64_t)stream->unconsumed;
+    bool urgent = (int64_t)stream->granted_left > allowed;
+    if ((int64_t)stream->granted_left > wanted) wanted = (int64_t)stream->granted_left;
+    int64_t more = wanted - allowed;
+    if (more <= 0 || (!urgent && more < window / 2)) return;
+    stream->unreturned = 0;
+    nghttp2_submit_window_update(http2->session, NGHTTP2_FLAG_NONE, stream->number, (int32_t)more);
+}
+
+void http2_stream_received(struct http2_stream *stream, size_t bytes)
+{
+    stream->unconsumed += bytes;
+    stream->unreturned += bytes;
+    stream->granted_left -= bytes < stream->granted_left ? bytes : stream->granted_left;
+}
+
 void http2_stream_consume(struct http2_stream *stream, size_t bytes)
 {
-    if (stream->ended || stream->in_last_frame || stream->gone || stream->reset || bytes == 0) return;
-    nghttp2_session_consume_stream(stream->http2->session, stream->number, bytes);
+    CHECK(bytes <= stream->unconsumed);
+    stream->unconsumed -= bytes;
+    if (stream->ended || stream->in_last_frame || stream->gone || stream->reset) return;
+    if (stream->unreturned >= stream->http2->limits.stream_window_bytes / 2) open_window(stream);
 }
 
 static void stop_expecting(struct http2_stream *stream)
@@ -390,29 +423,21 @@ static void grant(struct http2 *http2)
 {
     while (http2->expecting_first != NULL) {
         struct http2_stream *stream = http2->expecting_first;
-        int32_t open = nghttp2_session_get_stream_local_window_size(http2->session, stream->number);
-        size_t more =
-            stream->expected > (size_t)(open > 0 ? open : 0) ? stream->expected - (size_t)(open > 0 ? open : 0) : 0;
+        size_t more = stream->expected;
         if (more > http2->limits.granted_bytes_max) more = http2->limits.granted_bytes_max;
         if (http2->granted_bytes + more > http2->limits.granted_bytes_max) return;
         stop_expecting(stream);
-        if (more == 0) continue;
-        int32_t window = nghttp2_session_get_stream_effective_local_window_size(http2->session, stream->number);
-        if (window < 0 || nghttp2_session_set_local_window_size(http2->session, NGHTTP2_FLAG_NONE, stream->number,
-                                                                window + (int32_t)more) != 0) {
-            continue;
-        }
-        stream->granted += more;
+        stream->granted = stream->granted_left = more;
         http2->granted_bytes += more;
+        open_window(stream);
     }
 }
 
 static void give_back(struct http2_stream *stream)
 {
-    struct http2 *http2 = stream->http2;
     stop_expecting(stream);
-    http2->granted_bytes -= stream->granted;
-    stream->granted = 0;
+    stream->http2->granted_bytes -= stream->granted;
+    stream->granted = stream->granted_left = 0;
 }
 
 void http2_stream_forget_windows(struct http2_stream *stream)
@@ -426,13 +451,10 @@ void http2_stream_expect(struct http2_stream *stream, size_t more)
 {
     if (stream->ended || stream->in_last_frame || stream->gone || stream->reset) return;
     struct http2 *http2 = stream->http2;
-    if (stream->granted > 0) {
-        nghttp2_session_set_local_window_size(http2->session, NGHTTP2_FLAG_NONE, stream->number,
-                                              (int32_t)http2->limits.stream_window_bytes);
-    }
     give_back(stream);
-    stream->expected = more;
-    if (more > 0) {
+    int32_t allowed = nghttp2_session_get_stream_local_window_size(http2->session, stream->number);
+    if (allowed >= 0 && more > (size_t)allowed) {
+        stream->expected = more;
         stream->is_expecting = true;
         stream->previous_expecting = http2->expecting_last;
         stream->next_expecting = NULL;

@@ -585,6 +585,51 @@ void index_path_next(struct index_path *path)
     path->slot++;
 }
 
+/* The first child from `child` on that has live keys; the count of children: none has. */
+static unsigned first_live_child(const struct index_inner *inner, unsigned child)
+{
+    while (child < inner->count && inner->live[child] == 0) child++;
+    return child;
+}
+
+/* Goes to the start of the next leaf that has a live key; false: there is none. */
+static bool path_next_live_leaf(const struct index *index, struct index_path *path)
+{
+    for (unsigned level = index->height; level > 0; level--) {
+        struct index_inner *inner = path->levels[level - 1].inner;
+        unsigned child = first_live_child(inner, path->levels[level - 1].child + 1);
+        if (child == inner->count) continue;
+        path->levels[level - 1].child = child;
+        void *node = inner->children[child];
+        for (; level < index->height; level++) {
+            inner = node;
+            child = first_live_child(inner, 0);
+            CHECK(child < inner->count);
+            path->levels[level].inner = inner;
+            path->levels[level].child = child;
+            node = inner->children[child];
+        }
+        path->leaf = node;
+        path->slot = 0;
+        return true;
+    }
+    return false;
+}
+
+struct store_record *index_path_live(const struct index *index, struct index_path *path)
+{
+    do {
+        const struct index_leaf *leaf = path->leaf;
+        if (leaf->live == 0) continue;
+        /* Spares a visit to the record in the usual case. */
+        if (leaf->live == leaf->count && path->slot < leaf->count) return leaf->records[path->slot];
+        for (; path->slot < leaf->count; path->slot++) {
+            if (record_is_live(leaf->records[path->slot])) return leaf->records[path->slot];
+        }
+    } while (path_next_live_leaf(index, path));
+    return NULL;
+}
+
 uint64_t index_count_below(const struct index *index, struct bytes key)
 {
     struct index_path path;

@@ -14,7 +14,9 @@
 
 #include "base/mem.h"
 #include "base/random.h"
+#include "replica/content_scrub.h"
 #include "store/store.h"
+#include "store/store_digest.h"
 #include "store/store_snapshot.h"
 
 #define KEY_BYTES 16u
@@ -123,6 +125,24 @@ static void read_all(const struct store *store, uint64_t keys)
     if (found != keys) abort();
 }
 
+/* What the scrub of contents adds to a put (replica/content_scrub.h), with the limits that a new cluster gets. */
+static void scrub(const struct store *store, uint64_t keys)
+{
+    const struct content_scrub_limits limits = CONTENT_SCRUB_LIMITS_DEFAULT;
+    struct buffer next_key = {.data = NULL};
+    uint64_t slices = 0;
+    uint64_t digest = 0;
+    struct times start = now();
+    do {
+        digest ^= store_digest(store, &next_key, limits.keys_max, limits.bytes_max);
+        slices++;
+    } while (next_key.size > 0);
+    report("scrub of contents, for each key", keys, start);
+    report("the same, for each put", slices * limits.interval, start);
+    if (digest == 0) abort();
+    buffer_free(&next_key);
+}
+
 static void snapshot_and_load(struct store *store, uint64_t keys)
 {
     struct buffer snapshot = {.data = NULL};
@@ -169,6 +189,7 @@ int main(int argc, char **argv)
            (double)store_memory_bytes(store) / (double)keys - KEY_BYTES - VALUE_BYTES);
 
     read_all(store, keys);
+    scrub(store, keys);
     snapshot_and_load(store, keys);
 
     compact(store, keys);

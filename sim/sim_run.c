@@ -60,6 +60,14 @@ static void draw_config(struct random *random, uint32_t load, struct drive_confi
     config->scrub_bytes_per_second = PICK(random, 1, 4, 64) * 1024 * 1024;
 }
 
+/* Few keys in a slice, since few are live at a time; and often, since runs are short. */
+static void draw_content_scrub(struct random *random, struct content_scrub_limits *limits)
+{
+    limits->interval = (uint32_t)PICK(random, 3, 10, 30, 100);
+    limits->keys_max = (uint32_t)PICK(random, 1, 2, 5, 64);
+    limits->bytes_max = (uint32_t)PICK(random, 1, 1000, 64 * 1024);
+}
+
 /* Operations a second that one client surely gets done, also of a slow cluster. */
 #define CLIENT_RATE 30u
 
@@ -408,6 +416,9 @@ void sim_run(const struct sim_run_options *given, struct sim_marks *logged, stru
     draw_options(&run->world, &options);
     sim_world_random(&run->world, "run", 0, &random);
     draw_config(&random, options.load, &config);
+    struct random own; /* so that what else is drawn didn't change when this came */
+    sim_world_random(&run->world, "content scrub", 0, &own);
+    draw_content_scrub(&own, &config.content_scrub);
     if (options.defaults) drive_config_defaults(&config);
     draw_workload(&random, options.load, &load);
     describe_drawn(&options, &config, report->drawn, sizeof report->drawn);

@@ -45,6 +45,7 @@
     X(NAMESAKE_OUTGROWN, "a member that began with too low an incarnation went on with a later one")                   \
     X(REPEAT_DROPPED, "a command came twice, and was applied once")                                                    \
     X(HISTORY_COMPACTED, "the leader proposed compaction because the history was over its budget")                     \
+    X(CONTENTS_SCRUBBED, "the scrub of contents came round, in several slices")                                        \
     X(FORWARD_REFUSED, "a forwarded command was refused")                                                              \
     X(FORWARDED_AGAIN, "a refused command was forwarded to the next leader")                                           \
     X(WRITE_LOST_WITH_LEADER, "a new leader's first entry settled a write of an earlier term that got lost")           \

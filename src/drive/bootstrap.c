@@ -331,6 +331,7 @@ static struct replica *new_replica(const struct bootstrap *bootstrap, const stru
     replica_config->snapshot_log_bytes_min = config->snapshot_log_bytes_min;
     replica_config->snapshot_state_percent = config->snapshot_state_percent;
     replica_config->history_bytes_budget = config->history_bytes_budget;
+    replica_config->content_scrub = config->content_scrub;
     replica_config->requests_max = REPLICA_REQUESTS_LIMIT;
     replica_config->request_timeout = config->api_timeout;
     replica_config->forward_timeout = config->api_forward_timeout;

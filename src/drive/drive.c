@@ -102,6 +102,7 @@ void drive_config_defaults(struct drive_config *config)
         .snapshot_log_bytes_min = 64ull * 1024 * 1024,
         .snapshot_state_percent = 50,
         .history_bytes_budget = REPLICA_HISTORY_BYTES_BUDGET,
+        .content_scrub = CONTENT_SCRUB_LIMITS_DEFAULT,
         .cache_bytes_max = 8ull * 1024 * 1024,
         .log_tail_bytes = 64ull * 1024 * 1024,
         .scrub_interval = 24 * 3600 * TIME_NS_PER_S,

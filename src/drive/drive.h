@@ -47,6 +47,7 @@ struct drive_config {
     uint64_t snapshot_log_bytes_min;
     uint32_t snapshot_state_percent;
     uint64_t history_bytes_budget; /* of a new cluster; replicated from then on, so it is no setting of a node */
+    struct content_scrub_limits content_scrub; /* likewise */
     uint64_t cache_bytes_max;
     uint64_t log_tail_bytes; /* log kept for peers behind a snapshot */
     time_ns scrub_interval;  /* a pass over all files; 0: none (scrub.h) */

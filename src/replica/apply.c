@@ -165,6 +165,10 @@ static bool apply_entry(struct replica *replica, const struct entry *entry, stru
     replica->applied_term = entry_term(entry);
     replica->applied_chain = entry_chain(entry);
     replica->apply_hash = fold(replica->apply_hash, entry_chain(entry), &result);
+    if (content_scrub_is_due(&replica->scrub, replica->applied)) {
+        uint64_t digest = content_scrub_slice(&replica->scrub, replica->store, &replica->sessions);
+        replica->apply_hash = random_mix(replica->apply_hash ^ digest);
+    }
     replica->log_bytes_since_snapshot += entry->record_bytes;
     divergence_note_applied(replica);
     return true;

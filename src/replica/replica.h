@@ -19,12 +19,13 @@
 
 #include "raft/raft.h"
 #include "replica/command.h"
+#include "replica/content_scrub.h"
 #include "storage/snapshot.h"
 #include "store/leases.h"
 #include "store/store.h"
 #include "store/txn.h"
 
-/* Limits that change what apply does are replicated state; they travel in the snapshot's SESSIONS chunk. */
+/* Limits that change what apply does are replicated state; they travel in the snapshot's SESSIONS and CONTENT_SCRUB chunks. */
 #define REPLICA_HISTORY_BYTES_BUDGET (32ull * 1024 * 1024)
 
 /* Half of the window in which repeats are recognised (sessions.h). */
@@ -39,10 +40,11 @@ struct replica_config {
     uint64_t snapshot_log_bytes_min; /* a snapshot starts when the log since the last one passes the larger of this */
     uint32_t snapshot_state_percent; /* and this share of the state's size */
     uint64_t history_bytes_budget;   /* at the first start, the same for all members; later the snapshot's rules */
-    uint32_t requests_max;           /* writes under way, and as many reads; above it ERR_TOO_MANY; at most
+    struct content_scrub_limits content_scrub; /* likewise */
+    uint32_t requests_max;                     /* writes under way, and as many reads; above it ERR_TOO_MANY; at most
                                         REPLICA_REQUESTS_LIMIT */
-    time_ns request_timeout;         /* api_timeout: of a request that this member handles itself */
-    time_ns forward_timeout;         /* api_fwd_timeout: of one that the leader has to help with */
+    time_ns request_timeout;                   /* api_timeout: of a request that this member handles itself */
+    time_ns forward_timeout;                   /* api_fwd_timeout: of one that the leader has to help with */
 };
 
 enum replica_event_type {

@@ -7,12 +7,14 @@
  *     reads.c             linearizable reads under way
  *     replica_snapshot.c  making and loading snapshots
  *     divergence.c        comparison of apply hashes between members
+ *     content_scrub.c     what is in memory, into the apply hash
  */
 #ifndef CORACLE_REPLICA_REPLICA_INTERNAL_H
 #define CORACLE_REPLICA_REPLICA_INTERNAL_H
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "replica/content_scrub.h"
 #include "replica/replica.h"
 #include "replica/sessions.h"
 #include "store/store_snapshot.h"
@@ -74,6 +76,7 @@ struct replica {
     struct raft *raft; /* NULL before replica_boot */
     struct store *store;
     struct sessions sessions;
+    struct content_scrub scrub;
     time_ns now;
 
     struct arena apply_arena; /* of the transaction that is being applied */
@@ -118,6 +121,7 @@ struct replica {
     raft_index making_index;
     struct store_snapshot_writer snapshot_writer;
     struct buffer snapshot_sessions; /* as of the snapshot's index */
+    struct buffer snapshot_scrub;    /* likewise */
     bool snapshot_sessions_written;
     struct buffer snapshot_leases; /* likewise */
     size_t snapshot_leases_written;
@@ -131,6 +135,8 @@ struct replica {
     struct store_loader *loader;
     struct sessions load_sessions;
     bool load_sessions_seen;
+    struct content_scrub load_scrub;
+    bool load_scrub_seen;
 
     uint64_t proposals_applied, proposals_failed, leader_changes, reads, read_rounds;
     member_id last_leader;

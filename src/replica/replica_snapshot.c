@@ -24,6 +24,8 @@ enum error replica_snapshot_begin(struct replica *replica, uint64_t snapshot_id,
     buffer_clear(&replica->snapshot_leases);
     store_leases_encode(replica->store, &replica->snapshot_leases);
     replica->snapshot_leases_written = 0;
+    buffer_clear(&replica->snapshot_scrub);
+    content_scrub_encode(&replica->scrub, &replica->snapshot_scrub);
     store_snapshot_begin(replica->store, &replica->snapshot_writer);
     *header = (struct snapshot_header){
         .snapshot_id = snapshot_id,
@@ -68,7 +70,12 @@ void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writ
     }
     *done = false;
     if (write_leases(replica, writer, out)) return;
-    if (writer->chunk_count > 2) MARK(SNAPSHOT_IN_SLICES);
+    if (replica->snapshot_scrub.size > 0) {
+        snapshot_write_chunk(writer, SNAPSHOT_CHUNK_CONTENT_SCRUB, buffer_bytes(&replica->snapshot_scrub), out);
+        buffer_clear(&replica->snapshot_scrub);
+    } else {
+        MARK(SNAPSHOT_IN_SLICES);
+    }
     buffer_clear(&replica->snapshot_scratch);
     store_snapshot_next(replica->store, &replica->snapshot_writer, SNAPSHOT_CHUNK_PAYLOAD_BYTES_TARGET,
                         &replica->snapshot_scratch);
@@ -92,6 +99,7 @@ void replica_snapshot_end(struct replica *replica)
     buffer_free(&replica->snapshot_scratch);
     buffer_free(&replica->snapshot_sessions);
     buffer_free(&replica->snapshot_leases);
+    buffer_free(&replica->snapshot_scrub);
 }
 
 /* ---- asked for ---- */
@@ -149,6 +157,7 @@ static void drop_load(struct replica *replica)
     if (replica->loader != NULL) store_loader_free(replica->loader);
     if (replica->load_store != NULL) store_free(replica->load_store);
     sessions_free(&replica->load_sessions);
+    content_scrub_free(&replica->load_scrub);
     replica->loader = NULL;
     replica->load_store = NULL;
     replica->loading = false;
@@ -175,6 +184,8 @@ enum error replica_load_begin(struct replica *replica, const struct snapshot_hea
     replica->load_header = *header;
     replica->load_sessions_seen = false;
     sessions_init(&replica->load_sessions, REPLICA_HISTORY_BYTES_BUDGET);
+    replica->load_scrub_seen = false;
+    content_scrub_init(&replica->load_scrub, &(struct content_scrub_limits){.interval = 0});
     replica->load_store = store_new();
     replica->loader = store_loader_new(replica->load_store, header->revision, header->compacted_revision);
     return ERR_OK;
@@ -189,6 +200,11 @@ enum error replica_load_chunk(struct replica *replica, enum snapshot_chunk_type 
         return sessions_decode(&replica->load_sessions, payload);
     }
     if (type == SNAPSHOT_CHUNK_LEASES) return store_leases_decode(replica->load_store, payload);
+    if (type == SNAPSHOT_CHUNK_CONTENT_SCRUB) {
+        if (replica->load_scrub_seen) return ERR_DAMAGED;
+        replica->load_scrub_seen = true;
+        return content_scrub_decode(&replica->load_scrub, payload);
+    }
     if (type == SNAPSHOT_CHUNK_KEYS) return store_loader_feed(replica->loader, payload);
     return ERR_BAD_VERSION;
 }
@@ -224,8 +240,11 @@ static void swap(struct replica *replica)
     replica_snapshot_end(replica);
     store_free(replica->store);
     sessions_free(&replica->sessions);
+    content_scrub_free(&replica->scrub);
     replica->store = replica->load_store;
     replica->sessions = replica->load_sessions;
+    replica->scrub = replica->load_scrub;
+    if (MUTANT(CONTENT_SCRUB_ANEW)) buffer_clear(&replica->scrub.next_key);
     replica->load_store = NULL;
     replica->loading = false;
     replica->installing = false;

@@ -1,7 +1,9 @@
 #include "replica/sessions.h"
 
 #include "base/check.h"
+#include "base/crc32c.h"
 #include "base/mem.h"
+#include "base/random.h"
 
 #define SESSIONS_VERSION 1u
 
@@ -79,6 +81,19 @@ bool sessions_admit(struct sessions *sessions, member_id member, uint64_t incarn
     uint64_t bit = sequence % SESSION_WINDOW;
     session->window[bit / 64] |= 1ull << (bit % 64);
     return true;
+}
+
+uint64_t sessions_digest(const struct sessions *sessions)
+{
+    uint64_t digest = random_mix(sessions->history_bytes_budget);
+    for (uint32_t i = 0; i < sessions->count; i++) {
+        const struct session *session = &sessions->slots[i];
+        digest = random_mix(digest ^ session->member);
+        digest = random_mix(digest ^ session->incarnation);
+        digest = random_mix(digest ^ session->highest);
+        digest = random_mix(digest ^ crc32c(0, session->window, sizeof session->window));
+    }
+    return digest;
 }
 
 void sessions_encode(const struct sessions *sessions, struct buffer *out)

@@ -44,6 +44,9 @@ bool sessions_contains(const struct sessions *sessions, member_id member, uint64
 /* The newest incarnation that is known of the member; 0: none is. */
 uint64_t sessions_incarnation(const struct sessions *sessions, member_id member);
 
+/* For comparison between members: equal if all of the replicated state here is. */
+uint64_t sessions_digest(const struct sessions *sessions);
+
 void sessions_encode(const struct sessions *sessions, struct buffer *out);
 /* Replaces the contents. ERR_DAMAGED, ERR_BAD_VERSION. */
 enum error sessions_decode(struct sessions *sessions, struct bytes payload);

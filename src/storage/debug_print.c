@@ -379,6 +379,8 @@ static const char *chunk_type_name(enum snapshot_chunk_type type)
         return "leases";
     case SNAPSHOT_CHUNK_KEYS:
         return "keys";
+    case SNAPSHOT_CHUNK_CONTENT_SCRUB:
+        return "content scrub";
     case SNAPSHOT_CHUNK_END:
         return "end";
     }

@@ -189,7 +189,7 @@ static enum error read_header(struct snapshot_reader *snapshot, struct bytes pay
 static bool type_known(uint8_t type)
 {
     return type == SNAPSHOT_CHUNK_HEADER || type == SNAPSHOT_CHUNK_SESSIONS || type == SNAPSHOT_CHUNK_LEASES ||
-           type == SNAPSHOT_CHUNK_KEYS || type == SNAPSHOT_CHUNK_END;
+           type == SNAPSHOT_CHUNK_CONTENT_SCRUB || type == SNAPSHOT_CHUNK_KEYS || type == SNAPSHOT_CHUNK_END;
 }
 
 enum error snapshot_reader_next(struct snapshot_reader *reader, struct snapshot_chunk *out)

@@ -2,12 +2,13 @@
  * snapshot.h - a snapshot file: the state at an applied index. (SnapshotPersistence, SnapshotMetadataPersistence)
  *
  * A pure codec of checked chunks; what the payload of a chunk means is the owner's affair
- * (store/store_snapshot.h, store/leases.h, replica/sessions.h). The same bytes lie on disk and go to a peer.
+ * (store/store_snapshot.h, store/leases.h, replica/sessions.h, replica/content_scrub.h). The same bytes lie on disk and go
+ * to a peer.
  *
  * File `snapshot-<epoch>.snap` (16 hex digits; the epoch counts the snapshots of this member):
  *
  *     chunk 0:       SNAPSHOT_CHUNK_HEADER
- *     chunks 1..n-2: SNAPSHOT_CHUNK_SESSIONS, …_LEASES, …_KEYS, in this order, each as often as needed
+ *     chunks 1..n-2: SNAPSHOT_CHUNK_SESSIONS, …_LEASES, …_CONTENT_SCRUB, …_KEYS, in this order, each as often as needed
  *     chunk n-1:     SNAPSHOT_CHUNK_END
  *
  * A chunk:
@@ -41,7 +42,7 @@
  * Payload of SNAPSHOT_CHUNK_END: u32 chunks before it, u32 crc32c over all earlier chunks' crc fields.
  *
  * A file is valid if and only if every chunk is good, the numbers count up from 0, and it ends
- * right after an END chunk that matches. Types 4 to 9 are reserved for alarms and auth: a
+ * right after an END chunk that matches. Types 4 to 8 are reserved for alarms and auth: a
  * reader that meets a type it doesn't know refuses the file with ERR_BAD_VERSION.
  */
 #ifndef CORACLE_STORAGE_SNAPSHOT_H
@@ -63,6 +64,7 @@ enum snapshot_chunk_type {
     SNAPSHOT_CHUNK_HEADER = 1,
     SNAPSHOT_CHUNK_SESSIONS = 2,
     SNAPSHOT_CHUNK_LEASES = 3,
+    SNAPSHOT_CHUNK_CONTENT_SCRUB = 9, /* one; none: the scrub of contents is off */
     SNAPSHOT_CHUNK_KEYS = 10,
     SNAPSHOT_CHUNK_END = 255,
 };

@@ -37,6 +37,10 @@ static void fill_in(struct harness_options *options)
     if (options->inflight_bytes_max == 0) options->inflight_bytes_max = 4 << 20;
     if (options->cache_bytes_max == 0) options->cache_bytes_max = 1 << 20;
     if (options->unapplied_bytes_max == 0) options->unapplied_bytes_max = 4 << 20;
+    /* Often, and little at a time, so that a cursor is always on its way. */
+    if (options->content_scrub.interval == 0) {
+        options->content_scrub = (struct content_scrub_limits){.interval = 3, .keys_max = 5, .bytes_max = 64};
+    }
     if (options->history_bytes_budget == 0) options->history_bytes_budget = REPLICA_HISTORY_BYTES_BUDGET;
 }
 
@@ -57,6 +61,7 @@ static void configure(struct harness *harness, struct harness_member *member)
         .snapshot_log_bytes_min = options->snapshot_log_bytes_min,
         .snapshot_state_percent = options->snapshot_state_percent,
         .history_bytes_budget = REPLICA_HISTORY_BYTES_BUDGET,
+        .content_scrub = options->content_scrub,
         .requests_max = options->requests_max,
         .request_timeout = options->request_timeout,
         .forward_timeout = options->forward_timeout,

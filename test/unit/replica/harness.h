@@ -38,10 +38,11 @@ struct harness_options {
     uint32_t snapshot_state_percent;
     uint64_t append_bytes_max, inflight_bytes_max, cache_bytes_max, unapplied_bytes_max;
     uint64_t history_bytes_budget; /* in place of REPLICA_HISTORY_BYTES_BUDGET */
-    size_t value_bytes;            /* values are padded up to it */
-    bool make_snapshots;           /* when they are due; else only by harness_snapshot_begin */
-    raft_index log_tail;           /* entries kept before a snapshot's index */
-    bool duplicates;               /* the test duplicates messages, so that a refusal may be of a copy */
+    struct content_scrub_limits content_scrub;
+    size_t value_bytes;  /* values are padded up to it */
+    bool make_snapshots; /* when they are due; else only by harness_snapshot_begin */
+    raft_index log_tail; /* entries kept before a snapshot's index */
+    bool duplicates;     /* the test duplicates messages, so that a refusal may be of a copy */
 };
 
 struct harness_disk {

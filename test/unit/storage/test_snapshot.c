@@ -322,8 +322,8 @@ static void newer_versions_and_unknown_chunks_are_refused(void **state)
         second[12] = (uint8_t)type;
         put_crc(second, 0x1122334455667788u);
         bool known = type == SNAPSHOT_CHUNK_HEADER || type == SNAPSHOT_CHUNK_SESSIONS ||
-                     type == SNAPSHOT_CHUNK_LEASES || type == SNAPSHOT_CHUNK_KEYS ||
-                     type == SNAPSHOT_CHUNK_END;
+                     type == SNAPSHOT_CHUNK_LEASES || type == SNAPSHOT_CHUNK_CONTENT_SCRUB ||
+                     type == SNAPSHOT_CHUNK_KEYS || type == SNAPSHOT_CHUNK_END;
         struct reading reading = read_all(buffer_bytes(&changed), &random, 1000);
         enum error expected = type == SNAPSHOT_CHUNK_SESSIONS ? ERR_NOT_READY : known ? ERR_DAMAGED : ERR_BAD_VERSION;
         assert_int_equal(reading.error, expected);

@@ -64,7 +64,14 @@ static bool write_leases(struct replica *replica, struct snapshot_writer *writer
 void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writer, struct buffer *out, bool *done)
 {
     CHECK(replica->snapshot_active);
-    if (!replica->snapshot_sessions_written && !MUTANT(SESSIONS_OF_A_LATER_INDEX)) {
+    if (!replica->snapshot_sessions_written) {
+        if (MUTANT(SESSIONS_OF_A_LATER_INDEX) && replica->snapshot_sessions.size > 0) {
+            /* This slice has none, and the next one, of another turn, has them as they are by then. */
+            buffer_clear(&replica->snapshot_sessions);
+            *done = false;
+            return;
+        }
+        if (MUTANT(SESSIONS_OF_A_LATER_INDEX)) sessions_encode(&replica->sessions, &replica->snapshot_sessions);
         replica->snapshot_sessions_written = true;
         snapshot_write_chunk(writer, SNAPSHOT_CHUNK_SESSIONS, buffer_bytes(&replica->snapshot_sessions), out);
     }
@@ -83,11 +90,6 @@ void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writ
         snapshot_write_chunk(writer, SNAPSHOT_CHUNK_KEYS, buffer_bytes(&replica->snapshot_scratch), out);
     }
     *done = replica->snapshot_writer.done;
-    if (*done && MUTANT(SESSIONS_OF_A_LATER_INDEX)) {
-        buffer_clear(&replica->snapshot_sessions);
-        sessions_encode(&replica->sessions, &replica->snapshot_sessions);
-        snapshot_write_chunk(writer, SNAPSHOT_CHUNK_SESSIONS, buffer_bytes(&replica->snapshot_sessions), out);
-    }
 }
 
 void replica_snapshot_end(struct replica *replica)

@@ -1,25 +1,25 @@
 /*
  * content_scrub.h - members compare what their stores really hold (DESIGN.md, 'Divergence').
  *
- * An apply hash that folds in entries and results alone says nothing of what lies in memory: a bit that flips there, or a change that went wrong
- * without a wrong result, would be served for ever. So after each applied entry whose index is a multiple of the interval, the
- * next keys of the store are read, as they lie there now, and their digest goes into the apply hash; with it what is short enough to be read
- * each time: the sessions, and the store's revisions and totals. Whoever differs is found out as by any other difference
- * (divergence.c), at the latest when the scrub has come round:
+ * An apply hash that folds in entries and results alone says nothing of what lies in memory: a bit that flips there, or a
+ * change that went wrong without a wrong result, would be served for ever. So after each applied entry whose index is a
+ * multiple of the interval, the next keys of the store are read, as they lie there now, and their digest goes into the
+ * apply hash; with it what is short enough to be read each time: the sessions, and the store's revisions and totals.
+ * Whoever differs is found out as by any other difference (divergence.c), at the latest when the scrub has come round:
  *
  *     interval × (keys / keys_max + total bytes / bytes_max + 1) applied entries
  *
- * Where it begins and how far it goes is a function of the log and of the state at that index: so limits and cursor are replicated
- * state, and the snapshot has them. When members compact, make snapshots or start again makes no difference. What isn't compared: superseded
- * versions (store/store_digest.h).
+ * Where it begins and how far it goes is a function of the log and of the state at that index: so limits and cursor are
+ * replicated state, and the snapshot has them. When members compact, make snapshots or start again makes no difference.
+ * What isn't compared: superseded versions (store/store_digest.h).
  *
  * It comes with what is applied: where nothing is written, nothing is compared.
  *
  * Payload of SNAPSHOT_CHUNK_CONTENT_SCRUB:
  *     0  4  version (1)      4  4  interval     8  4  keys_max     12  4  bytes_max     16  …  the key to go on from
  *
- * A snapshot without that chunk was made by a member that didn't know the scrub; it is off then, and remains so, since the others of that
- * cluster can't be told when to begin.
+ * A snapshot without that chunk was made by a member that didn't know the scrub; it is off then, and remains so, since the
+ * others of that cluster can't be told when to begin.
  */
 #ifndef CORACLE_REPLICA_CONTENT_SCRUB_H
 #define CORACLE_REPLICA_CONTENT_SCRUB_H

@@ -62,8 +62,8 @@ void index_seek(const struct index *index, struct bytes key, struct index_path *
 struct store_record *index_path_record(const struct index *index, struct index_path *path);
 /* Only after index_path_record gave a record. */
 void index_path_next(struct index_path *path);
-/* Moves to the first live record at or after the path, and gives it; NULL: there is none, and the path is no longer good. Leaves and
-   subtrees without a live key take one step each, however many dead ones they hold. */
+/* Moves to the first live record at or after the path, and gives it; NULL: there is none, and the path is no longer good.
+   Leaves and subtrees without a live key take one step each, however many dead ones they hold. */
 struct store_record *index_path_live(const struct index *index, struct index_path *path);
 
 /* Puts `record` in place of the one at the path, which has the same key. The path stays good. */

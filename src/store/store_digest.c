@@ -33,7 +33,8 @@ static const struct store_record *next_record(const struct store *store, struct 
     return index_path_live(&store->index, path);
 }
 
-/* Gathers up to `max` records from the path on, which moves past them, and asks for their memory: all at once, not one after another. */
+/* Gathers up to `max` records from the path on, which moves past them, and asks for their memory: all at once, not one
+   after another. */
 static uint32_t gather(const struct store *store, struct index_path *path, const struct store_record **records,
                        uint32_t max)
 {

@@ -11,9 +11,10 @@
 #include "store/store.h"
 
 /*
- * The digest of the live keys from *next_key (empty: the first one) on. It ends after `keys_max` keys, or with the one that brings keys and
- * values to `bytes_max` or more; so one long value is covered whole. Both are at least 1. *next_key becomes the key to go on
- * from, empty at the end. No transaction may be open. O(keys_max + log n) and the bytes, however many dead keys lie between.
+ * The digest of the live keys from *next_key (empty: the first one) on. It ends after `keys_max` keys, or with the one that
+ * brings keys and values to `bytes_max` or more; so one long value is covered whole. Both are at least 1. *next_key becomes
+ * the key to go on from, empty at the end. No transaction may be open. O(keys_max + log n) and the bytes, however many dead
+ * keys lie between.
  */
 uint64_t store_digest(const struct store *store, struct buffer *next_key, uint32_t keys_max, uint64_t bytes_max);
 

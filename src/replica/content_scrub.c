@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mark.h"
 #include "base/random.h"
+#include "store/leases.h"
 #include "store/store_digest.h"
 
 #define CONTENT_SCRUB_VERSION 1u
@@ -33,6 +34,7 @@ uint64_t content_scrub_slice(struct content_scrub *scrub, const struct store *st
     digest = random_mix(digest ^ (uint64_t)store_compacted_revision(store));
     digest = random_mix(digest ^ store_key_count(store));
     digest = random_mix(digest ^ store_live_bytes(store));
+    digest = random_mix(digest ^ store_lease_count(store));
     return random_mix(digest ^ store_history_bytes(store));
 }
 

@@ -12,8 +12,16 @@
 #define PREFETCH_BYTES_MAX 512u
 #define CACHE_LINE_BYTES 64u
 
+static uint64_t add_lease(uint64_t digest, const struct lease *lease)
+{
+    if (lease == NULL) return random_mix(digest);
+    digest = random_mix(digest ^ (uint64_t)lease->ttl_s);
+    digest = random_mix(digest ^ (uint64_t)lease->remaining_s);
+    return random_mix(digest ^ lease->key_count);
+}
+
 /* CRC-32C finds each flipped bit of a record for sure, and reads it as fast as memory gives it. */
-static uint64_t add_record(uint64_t digest, const struct store_record *record)
+static uint64_t add_record(uint64_t digest, const struct store *store, const struct store_record *record)
 {
     uint8_t fields[FIELDS_BYTES];
     put_u64(fields, (uint64_t)record->create_revision);
@@ -24,7 +32,8 @@ static uint64_t add_record(uint64_t digest, const struct store_record *record)
     put_u32(fields + 36, record->value_bytes);
     put_u32(fields + 40, record->sub_revision);
     uint32_t crc = crc32c(0, fields, sizeof fields);
-    return random_mix(digest ^ crc32c(crc, record->data, store_payload_bytes(record)));
+    digest = random_mix(digest ^ crc32c(crc, record->data, store_payload_bytes(record)));
+    return record->lease == 0 ? digest : add_lease(digest, lease_table_find(&store->leases, record->lease));
 }
 
 static const struct store_record *next_record(const struct store *store, struct index_path *path)
@@ -71,7 +80,7 @@ uint64_t store_digest(const struct store *store, struct buffer *next_key, uint32
                 buffer_append(next_key, records[i]->data, records[i]->key_bytes);
                 return digest;
             }
-            digest = add_record(digest, records[i]);
+            digest = add_record(digest, store, records[i]);
             bytes += store_payload_bytes(records[i]);
         }
     }

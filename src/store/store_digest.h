@@ -1,7 +1,8 @@
 /*
  * store_digest.h - a digest of some of the store's live keys, as they lie in memory now: for comparison between members.
  *
- * It covers what the store answers with at the current revision: of each live key the newest version, with all its fields.
+ * It covers what the store answers with at the current revision: of each live key the newest version, with all its fields,
+ * and the lease that it hangs on. (Leases without a key are only counted, by content_scrub.h: they have no place in an order.)
  * What members may hold differently at the same applied index isn't in it: tombstones, which are freed in slices whose
  * timing is each member's own, and superseded versions. So it is a function of the changes made, and of where it begins.
  */

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "store/leases.h"
 #include "store/store_digest.h"
 #include "store/store_snapshot.h"
 #include "store_model.h"
@@ -77,6 +78,29 @@ static void each_bit_counts(void **state)
         record->key_bytes--;
         record->value_bytes++;
     }
+    assert_true(digest_all(store) == whole);
+    store_free(store);
+}
+
+/* And of the lease that it hangs on what is replicated, and not what is the lessor's. */
+static void its_lease_counts(void **state)
+{
+    (void)state;
+    struct store *store = store_new();
+    assert_int_equal(store_lease_grant(store, 7, 60), ERR_OK);
+    put(store, "a", "1", 7);
+    put(store, "b", "2", 0);
+    uint64_t whole = digest_all(store);
+    struct lease *lease = store_lease_find(store, 7);
+    lease->ttl_s++;
+    assert_true(digest_all(store) != whole);
+    lease->ttl_s--;
+    store_lease_checkpoint(store, 7, 30);
+    assert_true(digest_all(store) != whole);
+    store_lease_checkpoint(store, 7, 0);
+    lease->deadline++;
+    lease->heap_slot++;
+    lease->revoke_proposed = !lease->revoke_proposed;
     assert_true(digest_all(store) == whole);
     store_free(store);
 }
@@ -243,9 +267,8 @@ static void across_the_dead(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_bit_counts),
-        cmocka_unit_test(slices),
-        cmocka_unit_test(when_memory_is_freed_makes_no_difference),
+        cmocka_unit_test(each_bit_counts), cmocka_unit_test(its_lease_counts),
+        cmocka_unit_test(slices),          cmocka_unit_test(when_memory_is_freed_makes_no_difference),
         cmocka_unit_test(across_the_dead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@
 #define HTTP2_CALM_COST_UNANSWERED 10
 /* SETTINGS may change the window of every stream: 500 at once, then 50 a second. */
 #define HTTP2_CALM_COST_SETTINGS 20
-/* Empty DATA and CONTINUATION, PRIORITY, RST_STREAM, PING, WINDOW_UPDATE, and frames of unknown types. */
+/* Empty DATA and CONTINUATION, PRIORITY, RST_STREAM, PING, WINDOW_UPDATE. */
 #define HTTP2_CALM_COST_FRAME 1
 /* A whole answer pays for two requests that get none, say a client's timeouts; */
 #define HTTP2_CALM_GAIN_ANSWER 20

@@ -270,6 +270,10 @@ static int on_stream_close(nghttp2_session *session, int32_t number, uint32_t er
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct http2 *http2 = user;
+    if (frame->hd.type == NGHTTP2_GOAWAY && http2->shutting_down && !http2->shutdown_told && !http2->dead) {
+        /* Behind the notice: nghttp2 would send it before. */
+        return nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, shutdown_ping);
+    }
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     http2_calm_answered(&http2->calm);
     if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
@@ -461,7 +465,6 @@ void http2_shutdown(struct http2 *http2)
     if (http2->shutting_down || http2->dead) return;
     http2->shutting_down = true;
     nghttp2_submit_shutdown_notice(http2->session);
-    nghttp2_submit_ping(http2->session, NGHTTP2_FLAG_NONE, shutdown_ping);
 }
 
 void http2_abort(struct http2 *http2, enum http2_error error, const char *why)

@@ -18,7 +18,7 @@ void json_reader_init(struct json_reader *reader, struct bytes text)
     *reader = (struct json_reader){
         .begin = text.data,
         .at = text.data,
-        .end = text.data + text.size,
+        .end = text.size == 0 ? text.data : text.data + text.size,
         .expected = EXPECT_VALUE,
     };
 }

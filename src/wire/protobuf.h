@@ -57,7 +57,9 @@ struct protobuf_field {
 
 static inline struct protobuf_reader protobuf_reader_of(struct bytes message)
 {
-    return (struct protobuf_reader){.at = message.data, .end = message.data + message.size};
+    /* Nothing may be added to the NULL that an empty message may have. */
+    const uint8_t *end = message.size == 0 ? message.data : message.data + message.size;
+    return (struct protobuf_reader){.at = message.data, .end = end};
 }
 
 static inline uint32_t protobuf_field_number(const struct protobuf_field *field)

@@ -268,6 +268,7 @@ enum protobuf_verdict protobuf_unpack(const ProtobufCMessageDescriptor *type, st
 void protobuf_pack(const ProtobufCMessage *message, struct buffer *out)
 {
     size_t size = protobuf_c_message_get_packed_size(message);
+    if (size == 0) return;
     buffer_reserve(out, size);
     size_t packed = protobuf_c_message_pack(message, out->data + out->size);
     CHECK(packed == size);

@@ -266,7 +266,7 @@ static bool write_message(struct writer *writer, const ProtobufCMessageDescripto
     memset(places, 0, type->n_fields * sizeof places[0]);
     if (!find_places(writer, type, message, places)) return false;
 
-    const uint8_t *end = message.data + message.size;
+    const uint8_t *end = protobuf_reader_of(message).end;
     bool first = true;
     buffer_append_byte(writer->out, '{');
     for (unsigned i = 0; i < type->n_fields; i++) {

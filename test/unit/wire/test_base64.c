@@ -114,6 +114,53 @@ static void test_writes_no_more(void **state)
     }
 }
 
+static void test_any(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *plain; /* NULL: refused */
+    } cases
+        [] =
+            {
+                {"", ""},
+                {"Zg==", "f"},
+                {"Zg", "f"},
+                {"Zh==", "f"}, /* bits that aren't used */
+                {"Zm8", "fo"},
+                {"Zm9v", "foo"},
+                {"Zm9v\n", "foo"},
+                {"Zm\r\n9v\n\n", "foo"},
+                {"Pz8/", "???"},
+                {"Pz8_", "???"},
+                {"Pj4+", ">>>"},
+                {"Pj4-", ">>>"},
+                {"Pj4-Zg", ">>>f"},
+                {"Pj4-Zg==", ">>>f"},
+                {"Pz8/Pz8_", NULL}, /* of both alphabets */
+                {"Z", NULL},
+                {"Zg=", NULL},
+                {"Zg===", NULL},
+                {"Zg==Zg==", NULL},
+                {"Z===", NULL},
+                {"====", NULL},
+                {"Zm9v====", NULL},
+                {"Zg==\n", NULL}, /* its length isn't a multiple of four, so padding is an error; as in Go */
+                {"Zm 9v", NULL},
+                {"Zm9\xff", NULL},
+            };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buffer out = {0};
+        buffer_append_string(&out, "before");
+        bool good = base64_decode_any(bytes_of_string(cases[i].text), &out);
+        if (good != (cases[i].plain != NULL)) fail_msg("%s", cases[i].text);
+        assert_true(bytes_equal(bytes_of(out.data, 6), bytes_of_string("before")));
+        struct bytes plain = bytes_of(out.data + 6, out.size - 6);
+        assert_true(bytes_equal(plain, bytes_of_string(good ? cases[i].plain : "")));
+        buffer_free(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +169,7 @@ int main(void)
         cmocka_unit_test(test_every_byte_everywhere),
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_writes_no_more),
+        cmocka_unit_test(test_any),
     };
     return cmocka_run_group_tests_name("base64", tests, NULL, NULL);
 }

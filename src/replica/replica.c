@@ -264,6 +264,10 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
     case REPLICA_WANT_SNAPSHOT:
         reads_add(replica, event->request, true, effects);
         break;
+    case REPLICA_LEASE_RENEW:
+    case REPLICA_LEASE_TIME:
+        replica_add_plain_result(effects, event->request, ERR_UNSUPPORTED, 0);
+        break;
     case REPLICA_STATE_SAVED:
         on_state_saved(replica, event, effects);
         break;

@@ -55,9 +55,13 @@ enum replica_event_type {
     REPLICA_READ,          /* request: a linearizable read */
     REPLICA_WANT_SNAPSHOT, /* request: a snapshot of this member's that holds all that was acknowledged before; answered
                                 once it counts, or ERR_NOT_READY when making it was given up */
-    REPLICA_STATE_SAVED,   /* number, incarnation: as saved */
-    REPLICA_LOG_WRITTEN,   /* number, bytes written */
-    REPLICA_LOG_READ,      /* peer, entries (borrowed), count; none: the log doesn't have them any more */
+    REPLICA_LEASE_RENEW, /* request, lease: gives it its whole TTL again. The result has ttl_s and granted_ttl_s, both as
+                                granted; ERR_LEASE_NOT_FOUND. One that has expired is first revoked, and then not found */
+    REPLICA_LEASE_TIME, /* request, lease: the result has ttl_s, the seconds that are left, rounded down, and 0 when it has
+                                expired and isn't revoked yet; and granted_ttl_s; ERR_LEASE_NOT_FOUND */
+    REPLICA_STATE_SAVED,     /* number, incarnation: as saved */
+    REPLICA_LOG_WRITTEN,     /* number, bytes written */
+    REPLICA_LOG_READ,        /* peer, entries (borrowed), count; none: the log doesn't have them any more */
     REPLICA_SNAPSHOT_SAVED,  /* index: the member's own snapshot counts (contract rule 5); first_index: the log's now */
     REPLICA_SNAPSHOT_FAILED, /* the snapshot under way was given up */
     REPLICA_SNAPSHOT_SENT,   /* peer, index, rejected */
@@ -71,6 +75,7 @@ struct replica_event {
     enum replica_event_type type;
     time_ns now;
     uint64_t request;
+    uint64_t lease;
     struct entry *entry;
     const struct peer_message *message;
     uint64_t number;
@@ -100,6 +105,8 @@ struct replica_result {
     store_revision revision; /* of the store after the command, or at the read */
     uint64_t count;          /* delete, revoke: keys deleted; put: 1 when the key was there before */
     raft_index index;        /* of a wanted snapshot; then `revision` is the snapshot's */
+    int64_t ttl_s;           /* LEASE_RENEW, LEASE_TIME */
+    int64_t granted_ttl_s;   /* likewise */
     struct replica_outcome
         *outcome; /* of a transaction, or where the previous version was wanted; else NULL. The effects'
                                         own, until the next replica_effects_clear; who takes it, sets NULL */

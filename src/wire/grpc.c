@@ -675,6 +675,11 @@ int32_t grpc_call_number(const struct grpc_call *call)
     return http2_stream_number(call->stream);
 }
 
+struct grpc *grpc_call_connection(const struct grpc_call *call)
+{
+    return call->grpc;
+}
+
 void *grpc_call_user(const struct grpc_call *call)
 {
     return http2_stream_user(call->stream);

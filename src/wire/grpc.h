@@ -102,6 +102,7 @@ struct grpc_call *grpc_find(struct grpc *grpc, int32_t number);
 /* A plain request's stream likewise, but only after its http_request. */
 struct http2_stream *grpc_find_http(struct grpc *grpc, int32_t number);
 int32_t grpc_call_number(const struct grpc_call *call);
+struct grpc *grpc_call_connection(const struct grpc_call *call);
 void *grpc_call_user(const struct grpc_call *call);
 void grpc_call_set_user(struct grpc_call *call, void *user);
 bool grpc_call_finished(const struct grpc_call *call);

@@ -18,6 +18,9 @@ static const char *const type_names[PEER_MESSAGE_TYPE_END] = {
     [PEER_FORWARD_REPLY] = "forward_reply",
     [PEER_GOODBYE] = "goodbye",
     [PEER_DIVERGED] = "diverged",
+    [PEER_LEASE_RENEW] = "lease_renew",
+    [PEER_LEASE_TIME] = "lease_time",
+    [PEER_LEASE_REPLY] = "lease_reply",
 };
 
 const char *peer_message_type_name(enum peer_message_type type)

@@ -29,6 +29,10 @@ enum peer_message_type {
     PEER_FORWARD_REPLY,  /* context: sequence; rejected: it was not proposed (reason); index: where it was */
     PEER_GOODBYE,        /* the connection closes on purpose; nobody crashed */
     PEER_DIVERGED,       /* index, apply_hash: the receiver's state differs from the majority's */
+    PEER_LEASE_RENEW,    /* context: sequence; incarnation; lease; timeout_ms: how long the answer is waited for */
+    PEER_LEASE_TIME,     /* likewise */
+    PEER_LEASE_REPLY,    /* context, incarnation: echoed; rejected: nobody looked (reason); else reason: what was found;
+                            ttl_s, granted_ttl_s; index: what the leader had applied; commit */
     PEER_MESSAGE_TYPE_END,
 };
 
@@ -43,7 +47,7 @@ struct peer_message {
     bool rejected;
     bool transfer;
     bool uncertain;  /* the sender's acknowledgement does not count for any quorum (raft.h, 'Uncertain') */
-    uint32_t reason; /* enum error, for a rejection */
+    uint32_t reason; /* enum error, for a rejection, or a lease */
     raft_index hint_index;
     raft_term hint_term;
     uint64_t context;
@@ -51,6 +55,10 @@ struct peer_message {
     /* The sender's apply hash after hash_index, for the comparison of states; hash_index 0: none. */
     raft_index hash_index;
     uint64_t apply_hash;
+    uint64_t lease;
+    int64_t ttl_s;
+    int64_t granted_ttl_s;
+    uint32_t timeout_ms;
     /* Snapshot chunk: `data` is a view, owned by whoever carries the message. */
     uint64_t offset;
     uint64_t total;

@@ -313,12 +313,13 @@ static void on_message(struct raft *raft, const struct peer_message *message, st
         read_index_on_reply(raft, message, effects);
         break;
     case PEER_FORWARD_REPLY:
+    case PEER_LEASE_REPLY:
         if (raft->role == RAFT_FOLLOWER && raft->leader == message->from && !message->rejected) {
             replication_take_commit(raft, message->commit);
         }
         break;
     default:
-        break; /* snapshot replies and forwarded commands are the host's */
+        break; /* snapshot replies and what is forwarded are the host's */
     }
 }
 

@@ -190,6 +190,10 @@ void peer_message_encode(const struct peer_message *message, struct buffer *out)
     packed.offset = message->offset;
     packed.total = message->total;
     packed.entry_count = message->entry_count;
+    packed.lease = message->lease;
+    packed.ttl_s = message->ttl_s;
+    packed.granted_ttl_s = message->granted_ttl_s;
+    packed.timeout_ms = message->timeout_ms;
 
     size_t begin = begin_frame(PEER_FRAME_MESSAGE, &packed.base, trailer_bytes_of(message), out);
     for (uint32_t i = 0; i < message->entry_count; i++) {
@@ -267,6 +271,10 @@ enum error peer_message_decode(const struct peer_frame *frame, struct peer_messa
         .apply_hash = packed->apply_hash,
         .offset = packed->offset,
         .total = packed->total,
+        .lease = packed->lease,
+        .ttl_s = packed->ttl_s,
+        .granted_ttl_s = packed->granted_ttl_s,
+        .timeout_ms = packed->timeout_ms,
     };
     uint32_t type = packed->type;
     uint32_t entry_count = packed->entry_count;

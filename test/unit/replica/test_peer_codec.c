@@ -159,6 +159,10 @@ static struct peer_message random_message(struct random *random, struct bytes da
         .incarnation = random_value(random),
         .hash_index = random_value(random),
         .apply_hash = random_value(random),
+        .lease = random_value(random),
+        .ttl_s = (int64_t)random_value(random),
+        .granted_ttl_s = (int64_t)random_value(random),
+        .timeout_ms = (uint32_t)random_value(random),
     };
     if (message.type == PEER_SNAPSHOT) {
         message.data = bytes_of(data.data, random_below(random, data.size + 1));
@@ -201,6 +205,10 @@ static void assert_same(const struct peer_message *a, const struct peer_message 
     assert_int_equal(a->apply_hash, b->apply_hash);
     assert_int_equal(a->offset, b->offset);
     assert_int_equal(a->total, b->total);
+    assert_int_equal(a->lease, b->lease);
+    assert_int_equal(a->ttl_s, b->ttl_s);
+    assert_int_equal(a->granted_ttl_s, b->granted_ttl_s);
+    assert_int_equal(a->timeout_ms, b->timeout_ms);
     assert_true(bytes_equal(a->data, b->data));
     assert_int_equal(a->entry_count, b->entry_count);
     for (uint32_t i = 0; i < a->entry_count; i++) {

@@ -60,8 +60,10 @@ static void apply_put(struct store *store, const struct command *command, bool a
                               .want_previous = command->flags & COMMAND_WANT_PREVIOUS,
                               .keep_value = command->flags & COMMAND_KEEP_VALUE,
                               .keep_lease = command->flags & COMMAND_KEEP_LEASE};
+    uint64_t keys_before = store_key_count(store);
     struct answer_place place = answer_place(awaited && query.want_previous);
     result->error = txn_apply_put(store, &query, place.arena, place.answer);
+    result->count = result->error == ERR_OK && store_key_count(store) == keys_before;
     keep_answer(&place, result);
 }
 

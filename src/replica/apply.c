@@ -97,6 +97,7 @@ static void apply_checkpoint(struct replica *replica, const struct command *comm
     while (reader_left(&reader) > 0) {
         uint64_t id = reader_u64(&reader);
         store_lease_checkpoint(replica->store, id, (int64_t)reader_u64(&reader));
+        lessor_checkpointed(replica, id);
     }
 }
 
@@ -122,8 +123,10 @@ static bool apply_command(struct replica *replica, const struct command *command
         break;
     case COMMAND_LEASE_GRANT:
         result->error = store_lease_grant(store, command->argument, (int64_t)get_u64(command->value.data));
+        if (result->error == ERR_OK) lessor_granted(replica, command->argument);
         break;
     case COMMAND_LEASE_REVOKE:
+        lessor_revoking(replica, command->argument);
         result->error = store_lease_revoke(store, command->argument, &result->count);
         break;
     case COMMAND_LEASE_CHECKPOINT:
@@ -200,7 +203,8 @@ static void propose_compaction(struct replica *replica, struct replica_effects *
     MARK(HISTORY_COMPACTED);
     /* Half of what there is: the newer half may still serve watchers and old revisions. */
     replica->compaction_proposed = compacted + (current - compacted + 1) / 2;
-    requests_propose_own(replica, command_compact(replica->compaction_proposed), effects);
+    enum error error = requests_propose_own(replica, command_compact(replica->compaction_proposed), effects);
+    if (error != ERR_OK) replica->compaction_proposed = 0; /* again in the next turn */
 }
 
 void apply_housekeeping(struct replica *replica, struct replica_effects *effects)

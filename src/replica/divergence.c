@@ -49,6 +49,8 @@ static void stop_serving(struct replica *replica, raft_index index, struct repli
               (unsigned long long)index);
     replica->diverged = true;
     requests_stop(replica, ERR_CORRUPT, effects);
+    lessor_stop(replica, effects);
+    lease_requests_stop(replica, ERR_CORRUPT, effects);
     reads_stop(replica, ERR_CORRUPT, effects);
     struct raft_event event = {.type = RAFT_STEP_DOWN};
     replica_raft(replica, &event, effects);

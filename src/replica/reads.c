@@ -19,13 +19,24 @@ static void push(struct reader_list *list, struct pending_reader reader)
     list->items[list->count++] = reader;
 }
 
-static void fail_all(struct reader_list *list, enum error error, struct replica_effects *effects)
+static void fail(struct replica *replica, const struct pending_reader *reader, enum error error,
+                 struct replica_effects *effects)
 {
-    for (uint32_t i = 0; i < list->count; i++) replica_add_plain_result(effects, list->items[i].request, error, 0);
+    if (reader->kind == READER_LEASE) {
+        lease_requests_unconfirmed(replica, reader->request, effects);
+    } else {
+        replica_add_plain_result(effects, reader->request, error, 0);
+    }
+}
+
+static void fail_all(struct replica *replica, struct reader_list *list, enum error error,
+                     struct replica_effects *effects)
+{
+    for (uint32_t i = 0; i < list->count; i++) fail(replica, &list->items[i], error, effects);
     list->count = 0;
 }
 
-void reads_add(struct replica *replica, uint64_t request, bool snapshot, struct replica_effects *effects)
+void reads_add(struct replica *replica, uint64_t request, enum reader_kind kind, struct replica_effects *effects)
 {
     uint32_t under_way =
         replica->gathered.count + replica->in_round.count + replica->waiting.count + replica->want_count;
@@ -36,7 +47,12 @@ void reads_add(struct replica *replica, uint64_t request, bool snapshot, struct 
     replica->reads++;
     push(&replica->gathered, (struct pending_reader){.request = request,
                                                      .deadline = replica->now + replica->config.request_timeout,
-                                                     .snapshot = snapshot});
+                                                     .kind = kind});
+}
+
+void reads_add_lease(struct replica *replica, uint64_t sequence, time_ns deadline)
+{
+    push(&replica->gathered, (struct pending_reader){.request = sequence, .deadline = deadline, .kind = READER_LEASE});
 }
 
 void reads_flush(struct replica *replica, struct replica_effects *effects)
@@ -45,7 +61,7 @@ void reads_flush(struct replica *replica, struct replica_effects *effects)
     struct raft_status status;
     raft_status(replica->raft, &status);
     if (status.leader == 0) {
-        fail_all(&replica->gathered, ERR_NO_LEADER, effects);
+        fail_all(replica, &replica->gathered, ERR_NO_LEADER, effects);
         return;
     }
     struct reader_list empty = replica->in_round;
@@ -67,7 +83,11 @@ void reads_take_answers(struct replica *replica, struct replica_effects *effects
         for (uint32_t j = 0; j < replica->in_round.count; j++) {
             struct pending_reader reader = replica->in_round.items[j];
             reader.index = answer->index;
-            push(answer->error == ERR_OK ? &replica->waiting : &replica->gathered, reader);
+            if (answer->error != ERR_OK && reader.kind == READER_LEASE) {
+                fail(replica, &reader, answer->error, effects); /* who leads now has to confirm it */
+            } else {
+                push(answer->error == ERR_OK ? &replica->waiting : &replica->gathered, reader);
+            }
         }
         replica->in_round.count = 0;
     }
@@ -81,10 +101,16 @@ void reads_applied(struct replica *replica, struct replica_effects *effects)
     struct reader_list *waiting = &replica->waiting;
     while (done < waiting->count && (waiting->items[done].index <= replica->applied || MUTANT(READ_BEFORE_APPLIED))) {
         uint64_t request = waiting->items[done].request;
-        if (waiting->items[done].snapshot) {
-            snapshot_want(replica, request, effects);
-        } else {
+        switch (waiting->items[done].kind) {
+        case READER_READ:
             replica_add_plain_result(effects, request, ERR_OK, store_current_revision(replica->store));
+            break;
+        case READER_SNAPSHOT:
+            snapshot_want(replica, request, effects);
+            break;
+        case READER_LEASE:
+            lease_requests_confirmed(replica, request, effects);
+            break;
         }
         done++;
     }
@@ -97,10 +123,10 @@ static void expire(struct replica *replica, struct reader_list *list, struct rep
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < list->count; i++) {
-        if (list->items[i].deadline <= replica->now) {
-            replica_add_plain_result(effects, list->items[i].request, ERR_TIMEOUT, 0);
-        } else {
+        if (list->items[i].deadline > replica->now) {
             list->items[kept++] = list->items[i];
+        } else if (list->items[i].kind != READER_LEASE) { /* else lease_requests.c knows by itself */
+            replica_add_plain_result(effects, list->items[i].request, ERR_TIMEOUT, 0);
         }
     }
     list->count = kept;
@@ -118,9 +144,9 @@ void reads_expire(struct replica *replica, struct replica_effects *effects)
 
 void reads_stop(struct replica *replica, enum error error, struct replica_effects *effects)
 {
-    fail_all(&replica->gathered, error, effects);
-    fail_all(&replica->in_round, error, effects);
-    fail_all(&replica->waiting, error, effects);
+    fail_all(replica, &replica->gathered, error, effects);
+    fail_all(replica, &replica->in_round, error, effects);
+    fail_all(replica, &replica->waiting, error, effects);
     snapshot_wants_fail(replica, error, effects);
     replica->round_active = false;
 }

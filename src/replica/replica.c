@@ -87,6 +87,8 @@ struct replica *replica_new(const struct replica_config *config, struct logger *
     replica->writes = mem_alloc_zero(REQUEST_SLOTS * sizeof replica->writes[0]);
     replica->next_sequence = 1;
     replica->oldest_sequence = 1;
+    replica->lease_requests.first_sequence = 1;
+    replica->lease_requests.retry_at = TIME_NS_NEVER;
     return replica;
 }
 
@@ -98,6 +100,8 @@ void replica_free(struct replica *replica)
     replica_load_abandon(replica);
     requests_free(replica);
     reads_free(replica);
+    lessor_free(replica);
+    lease_requests_free(replica);
     mem_free(replica->wants);
     arena_free(&replica->apply_arena);
     raft_free(replica->raft);
@@ -152,9 +156,18 @@ static void on_message(struct replica *replica, const struct peer_message *messa
         requests_on_forward_reply(replica, message, effects);
         return;
     }
+    if (message->type == PEER_LEASE_RENEW || message->type == PEER_LEASE_TIME) {
+        lease_requests_on_message(replica, message, effects);
+        return;
+    }
+    if (message->type == PEER_LEASE_REPLY && message->rejected) {
+        lease_requests_on_reply(replica, message, effects);
+        return;
+    }
     struct raft_event event = {.type = RAFT_MESSAGE, .message = message};
     replica_raft(replica, &event, effects);
     if (message->type == PEER_APPEND_REPLY) divergence_compare(replica, message, effects);
+    if (message->type == PEER_LEASE_REPLY) lease_requests_on_reply(replica, message, effects);
     if (message->type == PEER_SNAPSHOT) {
         struct raft_status status;
         raft_status(replica->raft, &status);
@@ -162,14 +175,28 @@ static void on_message(struct replica *replica, const struct peer_message *messa
     }
 }
 
+/* More may be applied, or another member lead. */
+static void leases_settle(struct replica *replica, struct replica_effects *effects)
+{
+    struct raft_status status;
+    raft_status(replica->raft, &status);
+    lessor_follow(replica, &status, effects);
+    if (replica->leases_settled_at == replica->applied) return;
+    replica->leases_settled_at = replica->applied;
+    lessor_settle(replica);
+    lease_requests_settle(replica, effects);
+}
+
 static void flush(struct replica *replica, struct replica_effects *effects)
 {
     apply_housekeeping(replica, effects);
+    lessor_flush(replica, effects);
     reads_flush(replica, effects);
     struct raft_event event = {.type = RAFT_FLUSH};
     replica_raft(replica, &event, effects);
     apply_committed(replica, effects);
     reads_take_answers(replica, effects);
+    leases_settle(replica, effects);
     requests_flush(replica, effects);
     divergence_stamp(replica, effects);
 }
@@ -192,6 +219,7 @@ static void tick(struct replica *replica, struct replica_effects *effects)
     replica_raft(replica, &event, effects);
     requests_expire(replica, effects);
     reads_expire(replica, effects);
+    lease_requests_expire(replica, effects);
 }
 
 /* Events that raft takes as they are. */
@@ -238,6 +266,7 @@ static void on_state_saved(struct replica *replica, const struct replica_event *
         replica->config.incarnation = event->incarnation;
         if (event->incarnation >= replica->wanted_incarnation) replica->wanted_incarnation = 0;
         requests_stop(replica, ERR_TIMEOUT, effects); /* they went out as the old one's */
+        lessor_stop(replica, effects);                /* what it proposed won't have an effect */
     }
     pass_on(replica, RAFT_STATE_SAVED, event, effects);
 }
@@ -259,14 +288,14 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
         requests_propose(replica, event->request, event->entry, effects);
         break;
     case REPLICA_READ:
-        reads_add(replica, event->request, false, effects);
+        reads_add(replica, event->request, READER_READ, effects);
         break;
     case REPLICA_WANT_SNAPSHOT:
-        reads_add(replica, event->request, true, effects);
+        reads_add(replica, event->request, READER_SNAPSHOT, effects);
         break;
     case REPLICA_LEASE_RENEW:
     case REPLICA_LEASE_TIME:
-        replica_add_plain_result(effects, event->request, ERR_UNSUPPORTED, 0);
+        lease_requests_add(replica, event, effects);
         break;
     case REPLICA_STATE_SAVED:
         on_state_saved(replica, event, effects);
@@ -304,9 +333,12 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
     }
     apply_committed(replica, effects);
     reads_take_answers(replica, effects);
+    leases_settle(replica, effects);
     struct raft_status status;
     raft_status(replica->raft, &status);
     outgrow_namesake(replica, &status, effects);
+    bool leader_connected = event->type == REPLICA_PEER_CONNECTED && event->peer == status.leader;
+    if (status.leader != replica->last_leader || leader_connected) lease_requests_send_again(replica, effects);
     if (status.leader != replica->last_leader) {
         if (status.leader != 0) replica->leader_changes++;
         replica->last_leader = status.leader;
@@ -321,6 +353,8 @@ time_ns replica_deadline(const struct replica *replica)
     time_ns deadline = raft_deadline(replica->raft);
     if (requests_deadline(replica) < deadline) deadline = requests_deadline(replica);
     if (reads_deadline(replica) < deadline) deadline = reads_deadline(replica);
+    if (lessor_deadline(replica) < deadline) deadline = lessor_deadline(replica);
+    if (lease_requests_deadline(replica) < deadline) deadline = lease_requests_deadline(replica);
     return deadline;
 }
 
@@ -356,6 +390,8 @@ void replica_status(const struct replica *replica, struct replica_status *out)
         .proposals_failed = replica->proposals_failed,
         .proposals_pending = replica->write_count,
         .leader_changes = replica->leader_changes,
+        .leases_expired = replica->lessor.expired,
+        .leases_renewed = replica->lessor.renewed,
         .reads = replica->reads,
         .read_rounds = replica->read_rounds,
     };

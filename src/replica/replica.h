@@ -201,6 +201,7 @@ struct replica_status {
     uint64_t proposals_applied, proposals_failed, proposals_pending; /* for metrics */
     uint64_t leader_changes;
     uint64_t reads, read_rounds;
+    uint64_t leases_expired, leases_renewed; /* by this member, as the leader */
 };
 void replica_status(const struct replica *replica, struct replica_status *out);
 

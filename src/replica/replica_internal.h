@@ -5,6 +5,8 @@
  *     apply.c             committed entries to the store; compaction; the apply hash
  *     requests.c          writes under way, here and forwarded
  *     reads.c             linearizable reads under way
+ *     lessor.c            a leader's clock of leases
+ *     lease_requests.c    renewals of leases, and questions for their time, under way
  *     replica_snapshot.c  making and loading snapshots
  *     divergence.c        comparison of apply hashes between members
  *     content_scrub.c     what is in memory, into the apply hash
@@ -15,6 +17,8 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "replica/content_scrub.h"
+#include "replica/lease_queue.h"
+#include "replica/lessor.h"
 #include "replica/replica.h"
 #include "replica/sessions.h"
 #include "store/store_snapshot.h"
@@ -33,11 +37,17 @@ struct pending_write {
     uint32_t forward_count;
 };
 
+enum reader_kind {
+    READER_READ,
+    READER_SNAPSHOT, /* it wants a snapshot, of an index that the barrier gives */
+    READER_LEASE,    /* `request` is the sequence of a lease request, for which this member has to lead */
+};
+
 struct pending_reader {
     uint64_t request;
     time_ns deadline;
     raft_index index; /* readable once this is applied; 0 while no barrier was confirmed */
-    bool snapshot;    /* it wants a snapshot, of an index that the barrier gives */
+    enum reader_kind kind;
 };
 
 /* A request that waits for a snapshot at or after an index. */
@@ -49,6 +59,62 @@ struct snapshot_want {
 struct reader_list {
     struct pending_reader *items;
     uint32_t count, capacity;
+};
+
+enum lease_request_state {
+    LEASE_DONE,          /* a place that is free */
+    LEASE_CONFIRMING,    /* a barrier has to say that this member leads */
+    LEASE_UNSENT,        /* there is no leader to hand it to, or it refused: tried again soon */
+    LEASE_FORWARDED,     /* the leader has it */
+    LEASE_UNTIL_APPLIED, /* the leader answered; what it had applied has to be applied here */
+    LEASE_UNTIL_RESET,   /* this member leads: the log has to forget what was left of the lease */
+    LEASE_UNTIL_REVOKED, /* this member leads: the lease has expired */
+};
+
+/* Renewing twice does no harm: it is handed on again as often as it takes. */
+struct lease_request {
+    enum lease_request_state state;
+    bool renew;       /* else its time is asked for */
+    uint64_t request; /* the host's number, of a client of this member */
+    member_id from;   /* else 0; who handed it on, and what it calls it: */
+    uint64_t context;
+    uint64_t incarnation;
+    uint64_t lease;
+    time_ns deadline;
+    raft_index index; /* UNTIL_APPLIED, UNTIL_RESET: once this is applied; 0: not proposed yet */
+    enum error error; /* UNTIL_APPLIED: the leader's answer */
+    int64_t ttl_s, granted_ttl_s;
+};
+
+/* By sequence: items[i] has first_sequence + i; those before `head` are done. */
+struct lease_requests {
+    struct lease_request *items;
+    uint32_t head, count, capacity;
+    uint64_t first_sequence;
+    uint32_t own_count, peer_count; /* those that aren't done */
+    uint32_t unsettled_count;       /* of these, UNTIL_… */
+    time_ns deadline;               /* no later than the first of theirs; or TIME_NS_NEVER */
+    time_ns retry_at;               /* of those UNSENT; or TIME_NS_NEVER */
+};
+
+struct proposed_revoke {
+    uint64_t lease;
+    raft_index index;
+};
+
+struct lessor {
+    bool leads;     /* the leases have deadlines */
+    raft_term term; /* in which it leads */
+    struct lease_queue queue;
+    struct proposed_revoke revokes[LESSOR_REVOKES_UNDER_WAY_MAX]; /* a ring */
+    uint32_t revokes_first, revoke_count;
+    struct buffer resets;          /* checkpoints with 0, to be proposed at the end of the turn */
+    raft_index batch_index;        /* the last batch of checkpoints; 0: none */
+    raft_index reset_index;        /* the last resets; 0: none */
+    raft_index checkpoint_applied; /* the last checkpoint of any kind that had its effect */
+    bool blocked;                  /* enough is under way: there is nothing to do until more is applied */
+    time_ns retry_at;              /* a proposal was refused */
+    uint64_t expired, renewed;     /* for metrics */
 };
 
 /* Apply hashes of the last indexes, for comparison; a ring by index. */
@@ -105,6 +171,11 @@ struct replica {
     uint64_t read_context;       /* of the barrier under way */
     bool round_active;
 
+    /* Leases. */
+    struct lessor lessor;
+    struct lease_requests lease_requests;
+    raft_index leases_settled_at; /* applied by then */
+
     /* Compaction. */
     store_revision compaction_proposed;
     bool compaction_pending; /* slices are left to free */
@@ -159,8 +230,9 @@ void apply_housekeeping(struct replica *replica, struct replica_effects *effects
 
 /* ---- requests.c ---- */
 void requests_propose(struct replica *replica, uint64_t request, struct entry *entry, struct replica_effects *effects);
-/* The replica's own command (compaction): no result. */
-void requests_propose_own(struct replica *replica, struct entry *entry, struct replica_effects *effects);
+/* The replica's own command (compaction, leases): no result. ERR_NO_LEADER, ERR_TOO_MANY; else its index is in
+   effects->raft.proposed_index, and it takes effect there, if this member still leads by then. */
+enum error requests_propose_own(struct replica *replica, struct entry *entry, struct replica_effects *effects);
 void requests_on_forward(struct replica *replica, const struct peer_message *message, struct replica_effects *effects);
 void requests_on_forward_reply(struct replica *replica, const struct peer_message *message,
                                struct replica_effects *effects);
@@ -181,8 +253,9 @@ time_ns requests_deadline(const struct replica *replica);
 void requests_free(struct replica *replica);
 
 /* ---- reads.c ---- */
-/* `snapshot`: what is to be answered is a snapshot, not a read. */
-void reads_add(struct replica *replica, uint64_t request, bool snapshot, struct replica_effects *effects);
+/* `kind`: a read or a snapshot. */
+void reads_add(struct replica *replica, uint64_t request, enum reader_kind kind, struct replica_effects *effects);
+void reads_add_lease(struct replica *replica, uint64_t sequence, time_ns deadline);
 void reads_flush(struct replica *replica, struct replica_effects *effects);
 /* Takes raft's answers in effects->raft.reads. */
 void reads_take_answers(struct replica *replica, struct replica_effects *effects);
@@ -192,6 +265,52 @@ void reads_expire(struct replica *replica, struct replica_effects *effects);
 void reads_stop(struct replica *replica, enum error error, struct replica_effects *effects);
 time_ns reads_deadline(const struct replica *replica);
 void reads_free(struct replica *replica);
+
+/* ---- lessor.c ---- */
+/* Begins and ends with leadership: called before anything that depends on it, with what raft says now. */
+void lessor_follow(struct replica *replica, const struct raft_status *status, struct replica_effects *effects);
+/* The deadlines are worth nothing any more; they begin anew if this member still leads. */
+void lessor_stop(struct replica *replica, struct replica_effects *effects);
+/* The end of a turn: proposes what is due, a slice. */
+void lessor_flush(struct replica *replica, struct replica_effects *effects);
+/* More is applied. */
+void lessor_settle(struct replica *replica);
+/* The commands, as they are applied; the revoke's before that. */
+void lessor_granted(struct replica *replica, uint64_t id);
+void lessor_revoking(struct replica *replica, uint64_t id);
+void lessor_checkpointed(struct replica *replica, uint64_t id);
+/* While it leads: */
+bool lessor_has_expired(const struct replica *replica, const struct lease *lease);
+/* A renewal came, and the lease hasn't expired. */
+void lessor_extend(struct replica *replica, struct lease *lease);
+/* The renewal may be acknowledged once *index is applied (0: it isn't known before the end of the turn). */
+bool lessor_needs_reset(struct replica *replica, struct lease *lease, raft_index *index);
+int64_t lessor_left_s(const struct replica *replica, const struct lease *lease);
+time_ns lessor_deadline(const struct replica *replica);
+void lessor_free(struct replica *replica);
+
+/* ---- lease_requests.c ---- */
+void lease_requests_add(struct replica *replica, const struct replica_event *event, struct replica_effects *effects);
+void lease_requests_on_message(struct replica *replica, const struct peer_message *message,
+                               struct replica_effects *effects);
+void lease_requests_on_reply(struct replica *replica, const struct peer_message *message,
+                             struct replica_effects *effects);
+/* The barrier: this member led after the request came, and applied all that was committed by then; or it doesn't know. */
+void lease_requests_confirmed(struct replica *replica, uint64_t sequence, struct replica_effects *effects);
+void lease_requests_unconfirmed(struct replica *replica, uint64_t sequence, struct replica_effects *effects);
+/* Resets were proposed at the index; or couldn't be. */
+void lease_requests_resets_proposed(struct replica *replica, enum error error, raft_index index,
+                                    struct replica_effects *effects);
+/* More is applied. */
+void lease_requests_settle(struct replica *replica, struct replica_effects *effects);
+/* What was sent may be lost: to another leader, if there is one. */
+void lease_requests_send_again(struct replica *replica, struct replica_effects *effects);
+/* This member leads no more. */
+void lease_requests_deposed(struct replica *replica, struct replica_effects *effects);
+void lease_requests_expire(struct replica *replica, struct replica_effects *effects);
+void lease_requests_stop(struct replica *replica, enum error error, struct replica_effects *effects);
+time_ns lease_requests_deadline(const struct replica *replica);
+void lease_requests_free(struct replica *replica);
 
 /* ---- replica_snapshot.c ---- */
 /* The request is answered once a snapshot of what is applied now counts. */

@@ -240,6 +240,7 @@ static void swap(struct replica *replica)
 {
     const struct snapshot_header *header = &replica->load_header;
     replica_snapshot_end(replica);
+    CHECK(!replica->lessor.leads); /* it knows leases of the old store */
     store_free(replica->store);
     sessions_free(&replica->sessions);
     content_scrub_free(&replica->scrub);
@@ -318,5 +319,6 @@ enum error replica_install_finish(struct replica *replica, time_ns now, struct r
     requests_after_install(replica, effects);
     snapshot_wants_saved(replica, effects);
     reads_applied(replica, effects);
+    lease_requests_settle(replica, effects);
     return ERR_OK;
 }

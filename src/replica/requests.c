@@ -114,10 +114,10 @@ void requests_propose(struct replica *replica, uint64_t request, struct entry *e
     dispatch(replica, write, entry, effects);
 }
 
-void requests_propose_own(struct replica *replica, struct entry *entry, struct replica_effects *effects)
+enum error requests_propose_own(struct replica *replica, struct entry *entry, struct replica_effects *effects)
 {
     command_format_set_identity(entry, replica->config.raft.self, replica->config.incarnation, take_sequence(replica));
-    propose_here(replica, entry, effects);
+    return propose_here(replica, entry, effects);
 }
 
 static void refuse_forward(struct replica *replica, const struct peer_message *message, enum error reason,

@@ -19,10 +19,12 @@ struct lease {
     struct store_record **keys;
     uint32_t key_count;
     uint32_t key_capacity; /* 0 or a power of two */
-    /* The lessor's, and no part of the replicated state. */
+    /* The lessor's (replica/lessor.h), while this member leads, and no part of the replicated state. */
     time_ns deadline;
-    uint32_t heap_slot;
+    uint32_t heap_slot; /* in the lessor's queue; 0: not there */
     bool revoke_proposed;
+    bool checkpointed; /* the log has, or may get, a remaining time below the TTL */
+    bool renewed;      /* since this member leads */
 };
 
 /* ERR_LEASE_EXISTS. `id` isn't 0. */

@@ -334,6 +334,12 @@ void harness_flush_all(struct harness *harness)
 
 /* ---- requests ---- */
 
+static uint64_t *open_of(struct harness *harness, enum harness_kind kind)
+{
+    bool writes = kind == HARNESS_PUT || kind == HARNESS_DELETE || kind == HARNESS_GRANT || kind == HARNESS_REVOKE;
+    return writes ? &harness->open_writes : &harness->open_reads;
+}
+
 static uint64_t ask(struct harness *harness, enum harness_kind kind, member_id id, uint32_t key)
 {
     CHECK(key < HARNESS_KEYS && member_of(harness, id)->replica != NULL);
@@ -344,15 +350,65 @@ static uint64_t ask(struct harness *harness, enum harness_kind kind, member_id i
     }
     harness->requests[number] = (struct harness_request){
         .kind = kind, .member = id, .key = key, .floor = harness->floor, .asked = harness->now};
-    if (kind == HARNESS_READ || kind == HARNESS_SNAPSHOT) {
-        harness->open_reads++;
-    } else {
-        harness->open_writes++;
-    }
+    *open_of(harness, kind) += 1;
     return number;
 }
 
+static uint64_t ask_for_lease(struct harness *harness, enum harness_kind kind, member_id id, uint64_t lease)
+{
+    uint64_t number = ask(harness, kind, id, 0);
+    harness->requests[number].lease = lease;
+    harness->requests[number].lease_was_there = harness_lease(harness, lease)->there;
+    harness->requests[number].lease_asked_at = harness->applied;
+    harness->requests[number].lease_safe_until = harness_lease(harness, lease)->safe_until;
+    return number;
+}
+
+static uint64_t propose(struct harness *harness, uint64_t number, struct entry *entry)
+{
+    struct replica_event event = {.type = REPLICA_PROPOSE, .request = number, .entry = entry};
+    harness_step(harness, harness->requests[number].member, &event);
+    return number;
+}
+
+uint64_t harness_grant(struct harness *harness, member_id id, uint64_t lease, int64_t ttl_s)
+{
+    uint64_t number = ask_for_lease(harness, HARNESS_GRANT, id, lease);
+    harness->requests[number].granted_ttl_s = ttl_s;
+    return propose(harness, number, command_lease_grant(lease, ttl_s));
+}
+
+uint64_t harness_revoke(struct harness *harness, member_id id, uint64_t lease)
+{
+    harness_lease(harness, lease)->client_revokes = true;
+    return propose(harness, ask_for_lease(harness, HARNESS_REVOKE, id, lease), command_lease_revoke(lease));
+}
+
+static uint64_t ask_leader(struct harness *harness, enum harness_kind kind, enum replica_event_type type, member_id id,
+                           uint64_t lease)
+{
+    uint64_t number = ask_for_lease(harness, kind, id, lease);
+    struct replica_event event = {.type = type, .request = number, .lease = lease};
+    harness_step(harness, id, &event);
+    return number;
+}
+
+uint64_t harness_renew(struct harness *harness, member_id id, uint64_t lease)
+{
+    return ask_leader(harness, HARNESS_RENEW, REPLICA_LEASE_RENEW, id, lease);
+}
+
+uint64_t harness_time(struct harness *harness, member_id id, uint64_t lease)
+{
+    return ask_leader(harness, HARNESS_TIME, REPLICA_LEASE_TIME, id, lease);
+}
+
 uint64_t harness_put(struct harness *harness, member_id id, uint32_t key)
+{
+    return harness_put_leased(harness, id, key, 0);
+}
+
+uint64_t harness_put_leased(struct harness *harness, member_id id, uint32_t key, uint64_t lease)
 {
     uint64_t number = ask(harness, HARNESS_PUT, id, key);
     char text[12];
@@ -360,11 +416,9 @@ uint64_t harness_put(struct harness *harness, member_id id, uint32_t key)
     struct buffer value = {0};
     buffer_append_decimal(&value, number);
     while (value.size < harness->options.value_bytes) buffer_append_byte(&value, 'x');
-    struct entry *entry = command_put(bytes_of_string(text), buffer_bytes(&value), 0);
+    struct entry *entry = command_put(bytes_of_string(text), buffer_bytes(&value), lease);
     buffer_free(&value);
-    struct replica_event event = {.type = REPLICA_PROPOSE, .request = number, .entry = entry};
-    harness_step(harness, id, &event);
-    return number;
+    return propose(harness, number, entry);
 }
 
 uint64_t harness_delete(struct harness *harness, member_id id, uint32_t key)
@@ -372,10 +426,7 @@ uint64_t harness_delete(struct harness *harness, member_id id, uint32_t key)
     uint64_t number = ask(harness, HARNESS_DELETE, id, key);
     char text[12];
     harness_key_text(key, text);
-    struct replica_event event = {
-        .type = REPLICA_PROPOSE, .request = number, .entry = command_delete(bytes_of_string(text))};
-    harness_step(harness, id, &event);
-    return number;
+    return propose(harness, number, command_delete(bytes_of_string(text)));
 }
 
 uint64_t harness_want_snapshot(struct harness *harness, member_id id)
@@ -509,11 +560,7 @@ void harness_crash(struct harness *harness, member_id id, bool reset)
         struct harness_request *request = &harness->requests[number];
         if (request->member != id || request->done || request->lost) continue;
         request->lost = true;
-        if (request->kind == HARNESS_READ) {
-            harness->open_reads--;
-        } else {
-            harness->open_writes--;
-        }
+        *open_of(harness, request->kind) -= 1;
     }
     for (member_id peer = 1; peer <= harness->options.count; peer++) {
         member->links[peer] = false;

@@ -11,7 +11,9 @@
  *   - at most one result for a request; a success names a revision that holds exactly this change, applied here;
  *   - what was refused is in no log; nothing is applied twice;
  *   - linearizability: revisions order all changes, a read sees the newest change of its key up to its revision, and
- *     nothing answers with less than what was answered before it was asked.
+ *     nothing answers with less than what was answered before it was asked;
+ *   - no lease expires before its TTL has passed since it was granted or its last acknowledged renewal was asked for, and
+ *     none that was gone when it was asked for is renewed or has time left.
  */
 #ifndef CORACLE_TEST_REPLICA_HARNESS_H
 #define CORACLE_TEST_REPLICA_HARNESS_H
@@ -22,6 +24,7 @@
 
 #define HARNESS_CLUSTER_ID 0xc0ac1eull
 #define HARNESS_KEYS 32
+#define HARNESS_LEASES 32
 #define HARNESS_ELECTION_TIMEOUT (1000 * TIME_NS_PER_MS)
 #define HARNESS_HEARTBEAT (100 * TIME_NS_PER_MS)
 #define HARNESS_LOG_READS_MAX 32
@@ -107,7 +110,16 @@ struct harness_frame {
     uint8_t *bytes;
 };
 
-enum harness_kind { HARNESS_READ, HARNESS_PUT, HARNESS_DELETE, HARNESS_SNAPSHOT };
+enum harness_kind {
+    HARNESS_READ,
+    HARNESS_PUT,
+    HARNESS_DELETE,
+    HARNESS_SNAPSHOT,
+    HARNESS_GRANT,
+    HARNESS_REVOKE,
+    HARNESS_RENEW,
+    HARNESS_TIME
+};
 
 struct harness_request {
     enum harness_kind kind;
@@ -121,6 +133,11 @@ struct harness_request {
     bool existed;
     uint64_t value; /* of a read: the request that wrote it; 0: no such key */
     bool applied;   /* of a put: the model has it */
+    uint64_t lease;
+    int64_t ttl_s, granted_ttl_s;
+    bool lease_was_there; /* in the model, when it was asked for */
+    raft_index lease_asked_at;
+    time_ns lease_safe_until;
     time_ns asked, answered;
 };
 
@@ -133,6 +150,16 @@ struct harness_change {
 struct harness_key {
     struct harness_change *changes;
     size_t count, capacity;
+    uint64_t lease;
+};
+
+struct harness_lease {
+    uint64_t id;
+    int64_t ttl_s;
+    bool there;
+    raft_index granted_at;
+    bool client_revokes; /* one asked for it once: it may go at any time, and so may its namesakes */
+    time_ns safe_until;  /* what its holder may rely on, after what was acknowledged */
 };
 
 struct harness_point {
@@ -162,6 +189,8 @@ struct harness {
     raft_index applied; /* by the model */
     store_revision revision;
     struct harness_key keys[HARNESS_KEYS];
+    struct harness_lease leases[HARNESS_LEASES];
+    uint64_t expired;             /* leases that no client revoked */
     struct harness_point *points; /* by index */
     size_t point_capacity;
     struct harness_identity *identities;
@@ -195,7 +224,13 @@ void harness_flush_all(struct harness *harness); /* those that were stepped */
 
 /* Each gives the request's number. */
 uint64_t harness_put(struct harness *harness, member_id id, uint32_t key);
+uint64_t harness_put_leased(struct harness *harness, member_id id, uint32_t key, uint64_t lease);
 uint64_t harness_delete(struct harness *harness, member_id id, uint32_t key);
+/* Leases have the ids 1 to HARNESS_LEASES. */
+uint64_t harness_grant(struct harness *harness, member_id id, uint64_t lease, int64_t ttl_s);
+uint64_t harness_revoke(struct harness *harness, member_id id, uint64_t lease);
+uint64_t harness_renew(struct harness *harness, member_id id, uint64_t lease);
+uint64_t harness_time(struct harness *harness, member_id id, uint64_t lease);
 uint64_t harness_read(struct harness *harness, member_id id, uint32_t key);
 uint64_t harness_want_snapshot(struct harness *harness, member_id id);
 const struct harness_request *harness_request(const struct harness *harness, uint64_t number);
@@ -252,6 +287,7 @@ void harness_check_end(struct harness *harness);
 /* The request that wrote the key's value at the revision; 0: no such key. */
 uint64_t harness_model_value(const struct harness *harness, uint32_t key, store_revision revision);
 void harness_key_text(uint32_t key, char *out);
+struct harness_lease *harness_lease(struct harness *harness, uint64_t id);
 /* The entry at the index, if the disk has it. */
 struct entry *harness_disk_entry(const struct harness_disk *disk, raft_index index);
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "base/mem.h"
 #include "harness.h"
 
@@ -57,11 +58,54 @@ static const struct harness_change *change_at(const struct harness *harness, uin
     return NULL;
 }
 
-static void model_change(struct harness *harness, uint32_t key, uint64_t value)
+static void model_change(struct harness *harness, uint32_t key, uint64_t value, uint64_t lease)
 {
     struct harness_key *chain = &harness->keys[key];
     GROW(chain->changes, chain->count, chain->capacity);
-    chain->changes[chain->count++] = (struct harness_change){.revision = ++harness->revision, .value = value};
+    chain->changes[chain->count++] = (struct harness_change){.revision = harness->revision, .value = value};
+    chain->lease = lease;
+}
+
+struct harness_lease *harness_lease(struct harness *harness, uint64_t id)
+{
+    CHECK(id >= 1 && id <= HARNESS_LEASES);
+    return &harness->leases[id - 1];
+}
+
+static void model_revoke(struct harness *harness, uint64_t id)
+{
+    struct harness_lease *lease = harness_lease(harness, id);
+    if (!lease->there) return;
+    if (!lease->client_revokes) {
+        harness->expired++;
+        if (harness->now < lease->safe_until) {
+            harness_breach(harness, "lease %" PRIu64 " expired %" PRId64 " ms early", id,
+                           (lease->safe_until - harness->now) / TIME_NS_PER_MS);
+        }
+    }
+    *lease = (struct harness_lease){.id = id, .granted_at = lease->granted_at, .client_revokes = lease->client_revokes};
+    bool any = false;
+    for (uint32_t key = 0; key < HARNESS_KEYS; key++) {
+        if (harness->keys[key].lease != id) continue;
+        harness->revision += !any;
+        any = true;
+        model_change(harness, key, 0, 0);
+    }
+}
+
+static void model_lease(struct harness *harness, const struct command *command)
+{
+    if (command->kind == COMMAND_LEASE_REVOKE) {
+        model_revoke(harness, command->argument);
+    } else if (command->kind == COMMAND_LEASE_GRANT) {
+        struct harness_lease *lease = harness_lease(harness, command->argument);
+        if (lease->there) return;
+        *lease = (struct harness_lease){.id = command->argument,
+                                        .there = true,
+                                        .granted_at = harness->applied,
+                                        .client_revokes = lease->client_revokes};
+        lease->ttl_s = (int64_t)get_u64(command->value.data);
+    }
 }
 
 /* Whether the model has seen it; an older incarnation's commands came too late. */
@@ -92,13 +136,19 @@ static void model_apply(struct harness *harness, const struct entry *entry)
         return;
     }
     if (command.kind == COMMAND_COMPACT) return;
+    if (command.kind >= COMMAND_LEASE_GRANT) {
+        model_lease(harness, &command);
+        return;
+    }
     uint32_t key = key_number(command.key);
     if (key >= HARNESS_KEYS) {
         harness_breach(harness, "entry %" PRIu64 " has a key that nobody wrote", entry_index(entry));
         return;
     }
     if (command.kind == COMMAND_DELETE) {
-        if (harness_model_value(harness, key, harness->revision) != 0) model_change(harness, key, 0);
+        if (harness_model_value(harness, key, harness->revision) == 0) return;
+        harness->revision++;
+        model_change(harness, key, 0, 0);
         return;
     }
     uint64_t number = value_number(command.value);
@@ -108,8 +158,10 @@ static void model_apply(struct harness *harness, const struct entry *entry)
     }
     struct harness_request *request = &harness->requests[number];
     if (request->applied) harness_breach(harness, "request %" PRIu64 " was applied twice", number);
+    if (command.argument != 0 && !harness_lease(harness, command.argument)->there) return;
     request->applied = true;
-    model_change(harness, key, number);
+    harness->revision++;
+    model_change(harness, key, number, command.argument);
 }
 
 /* A disk that holds the log up to where the member applied, from where the model is. */
@@ -216,6 +268,28 @@ static void check_read(struct harness *harness, struct harness_member *member, u
     }
 }
 
+static bool is_of_lease(enum harness_kind kind)
+{
+    return kind == HARNESS_GRANT || kind == HARNESS_REVOKE || kind == HARNESS_RENEW || kind == HARNESS_TIME;
+}
+
+static void take_lease_result(struct harness *harness, struct harness_request *request, uint64_t number)
+{
+    struct harness_lease *lease = harness_lease(harness, request->lease);
+    if (request->kind == HARNESS_REVOKE) return;
+    bool granted_since = lease->granted_at > request->lease_asked_at;
+    if (request->kind != HARNESS_GRANT && !request->lease_was_there && !granted_since) {
+        harness_breach(harness, "request %" PRIu64 " found a lease that was gone", number);
+    }
+    time_ns left = request->lease_safe_until - harness->now;
+    if (request->kind == HARNESS_TIME && request->ttl_s < left / TIME_NS_PER_S) {
+        harness_breach(harness, "request %" PRIu64 " says that too little time is left", number);
+    }
+    if (request->kind == HARNESS_TIME || !lease->there) return;
+    time_ns until = request->asked + request->granted_ttl_s * TIME_NS_PER_S;
+    if (lease->ttl_s == request->granted_ttl_s && until > lease->safe_until) lease->safe_until = until;
+}
+
 void harness_take_result(struct harness *harness, struct harness_member *member, const struct replica_result *result)
 {
     uint64_t number = result->request;
@@ -234,10 +308,19 @@ void harness_take_result(struct harness *harness, struct harness_member *member,
     request->revision = result->revision;
     request->existed = result->count > 0;
     request->answered = harness->now;
-    bool writes = request->kind == HARNESS_PUT || request->kind == HARNESS_DELETE;
+    if (request->kind != HARNESS_GRANT) {
+        request->ttl_s = result->ttl_s;
+        request->granted_ttl_s = result->granted_ttl_s;
+    }
+    bool writes = request->kind == HARNESS_PUT || request->kind == HARNESS_DELETE || request->kind == HARNESS_GRANT ||
+                  request->kind == HARNESS_REVOKE;
     uint64_t *open = !writes ? &harness->open_reads : &harness->open_writes;
     *open -= 1;
     if (result->error != ERR_OK || member->tampered) return;
+    if (is_of_lease(request->kind)) {
+        take_lease_result(harness, request, number);
+        return;
+    }
     if (request->kind == HARNESS_SNAPSHOT) {
         /* It counts, and holds all that anybody had heard of when it was asked for. */
         if (result->index != member->disk.snapshot_index || result->revision < request->floor) {
@@ -276,6 +359,16 @@ static void check_contents(struct harness *harness, const struct harness_member 
         live += value != 0;
     }
     if (store_key_count(store) != live) harness_breach(harness, "%" PRIu64 " holds other keys as well", member->id);
+    uint64_t leases = 0;
+    for (uint64_t id = 1; id <= HARNESS_LEASES; id++) {
+        const struct lease *lease = store_lease_find(store, id);
+        const struct harness_lease *wanted = &harness->leases[id - 1];
+        leases += lease != NULL;
+        if ((lease != NULL) != wanted->there || (lease != NULL && lease->ttl_s != wanted->ttl_s)) {
+            harness_breach(harness, "%" PRIu64 " holds another lease %" PRIu64, member->id, id);
+        }
+    }
+    if (store_lease_count(store) != leases) harness_breach(harness, "%" PRIu64 " holds other leases", member->id);
 }
 
 static bool is_refusal(enum error error)

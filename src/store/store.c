@@ -171,9 +171,8 @@ uint64_t store_delete_range(struct store *store, struct bytes key, struct bytes 
     struct index_path path;
     struct store_record *record;
     index_seek(&store->index, key, &path);
-    for (; (record = index_path_record(&store->index, &path)) != NULL; index_path_next(&path)) {
+    for (; (record = index_path_live(&store->index, &path)) != NULL; index_path_next(&path)) {
         if (is_past(store_record_key(record), end)) break;
-        if (store_record_is_tombstone(record)) continue;
         delete_at(store, &path, record);
         deleted++;
     }
@@ -231,10 +230,13 @@ size_t store_cursor_next(const struct store *store, struct store_cursor *cursor,
     if (cursor->done) return 0;
     size_t count = 0;
     size_t keys_left = max > SIZE_MAX / CURSOR_KEYS_PER_RECORD ? SIZE_MAX : max * CURSOR_KEYS_PER_RECORD;
+    /* What is deleted now is nothing to a reader of now, and may be passed over however much of it there is. */
+    bool now = cursor->revision <= 0 || (cursor->revision == store->revision && !store->is_open);
     struct index_path path;
     index_seek(&store->index, buffer_bytes(&cursor->next), &path);
     for (;; index_path_next(&path)) {
-        struct store_record *record = index_path_record(&store->index, &path);
+        struct store_record *record =
+            now ? index_path_live(&store->index, &path) : index_path_record(&store->index, &path);
         if (!record || is_past(store_record_key(record), buffer_bytes(&cursor->end))) {
             cursor->done = true;
             return count;

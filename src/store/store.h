@@ -109,7 +109,8 @@ struct store_cursor {
 void store_cursor_open(struct store_cursor *cursor, struct bytes key, struct bytes end, store_revision revision);
 void store_cursor_close(struct store_cursor *cursor);
 /* Fills up to `max` (at least 1) records, borrowed until the next change; returns how many; sets cursor->done at the end.
-   Looks at no more than 8 × max keys, so the result may be short, even 0, without being done. */
+   Looks at no more than 8 × max keys, so the result may be short, even 0, without being done; keys that are deleted now don't
+   count when it reads now. */
 size_t store_cursor_next(const struct store *store, struct store_cursor *cursor, const struct store_record **records,
                          size_t max);
 

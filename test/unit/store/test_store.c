@@ -287,9 +287,10 @@ static void a_cursor_looks_at_a_bounded_number_of_keys(void **state)
     store_begin(store);
     store_delete_range(store, TEXT("000010"), TEXT("000050"));
     store_end(store);
+    put(store, "last", "v");
     const struct store_record *records[4];
     struct store_cursor cursor;
-    store_cursor_open(&cursor, TEXT("000010"), TEXT("000052"), 0);
+    store_cursor_open(&cursor, TEXT("000010"), TEXT("000052"), 3);
     /* 40 tombstones, at 16 a slice, then two live keys. */
     assert_int_equal(store_cursor_next(store, &cursor, records, 2), 0);
     assert_int_equal(store_cursor_next(store, &cursor, records, 2), 0);
@@ -298,6 +299,36 @@ static void a_cursor_looks_at_a_bounded_number_of_keys(void **state)
     assert_true(cursor.done);
     assert_int_equal(store_cursor_next(store, &cursor, records, 2), 0);
     store_cursor_close(&cursor);
+    store_free(store);
+}
+
+/* Nor does it look at each of them: the bound of one that reads now is on live keys. */
+static void a_cursor_of_now_passes_over_the_dead(void **state)
+{
+    (void)state;
+    struct store *store = store_with_numbers(10000);
+    store_begin(store);
+    store_delete_range(store, TEXT("000010"), TEXT("009990"));
+    for (int revision = 0; revision <= 3; revision += 3) { /* open, and then at its revision */
+        const struct store_record *records[2];
+        struct store_cursor cursor;
+        store_cursor_open(&cursor, TEXT("000010"), TEXT("009992"), revision);
+        assert_int_equal(store_cursor_next(store, &cursor, records, 2), 2);
+        assert_true(bytes_equal(store_record_key(records[0]), TEXT("009990")));
+        assert_true(cursor.done);
+        store_cursor_close(&cursor);
+        /* What is deleted by the open transaction is still there at the revision before it. */
+        store_cursor_open(&cursor, TEXT("000010"), TEXT(""), 2);
+        assert_int_equal(store_cursor_next(store, &cursor, records, 2), 2);
+        assert_true(bytes_equal(store_record_key(records[0]), TEXT("000010")));
+        store_cursor_close(&cursor);
+        if (revision == 0) store_end(store);
+    }
+    store_begin(store);
+    assert_int_equal(store_delete_range(store, TEXT(""), TEXT("")), 20);
+    assert_int_equal(store_delete_range(store, TEXT(""), TEXT("")), 0);
+    store_end(store);
+    store_verify(store);
     store_free(store);
 }
 
@@ -717,6 +748,7 @@ int main(void)
         cmocka_unit_test(ranges_follow_unsigned_key_order),
         cmocka_unit_test(counts_are_right_across_many_leaves),
         cmocka_unit_test(a_cursor_looks_at_a_bounded_number_of_keys),
+        cmocka_unit_test(a_cursor_of_now_passes_over_the_dead),
         cmocka_unit_test(a_cursor_goes_on_by_key),
         cmocka_unit_test(a_history_walk_goes_on_after_changes_and_compaction),
         cmocka_unit_test(compaction_is_seen_at_once),

@@ -40,6 +40,13 @@ bool range_is_plain(const struct range_query *query)
     return is_sorted_already(query) && !has_bounds(query);
 }
 
+/* Whether the limit cuts what is then sorted. As etcd 3.7 does it: with no order given, also where a target implies one. */
+static bool is_limited_first(const struct range_query *query)
+{
+    bool in_key_order = query->order == RANGE_ORDER_NONE || is_sorted_already(query);
+    return in_key_order && !has_bounds(query);
+}
+
 static bool is_within_bounds(const struct range_query *query, const struct store_record *record)
 {
     if (query->mod_min != 0 && record->mod_revision < query->mod_min) return false;
@@ -150,7 +157,7 @@ enum error range_collect(const struct store *store, const struct range_query *qu
     }
     uint64_t limit = query->limit > 0 ? (uint64_t)query->limit : UINT64_MAX;
     /* One more than the limit tells whether there is more. */
-    uint64_t keep = range_is_plain(query) && limit < UINT64_MAX ? limit + 1 : UINT64_MAX;
+    uint64_t keep = is_limited_first(query) && limit < UINT64_MAX ? limit + 1 : UINT64_MAX;
     walk(store, query, &span, keep, !counted, out);
     sort(query, out);
     if (out->record_count > limit) {

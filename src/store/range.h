@@ -3,6 +3,9 @@
  *
  * The keys of the range at one revision; those outside the bounds of mod and create revisions are filtered out, then they
  * are sorted, then the limit cuts. `count` is of all keys in the range, whatever limit and bounds say.
+ *
+ * One exception, as etcd has it: with a target other than the key, RANGE_ORDER_NONE and no bounds, the first `limit` + 1 keys are taken,
+ * these are sorted (ascending), and then the limit cuts the last one off.
  */
 #ifndef CORACLE_STORE_RANGE_H
 #define CORACLE_STORE_RANGE_H

@@ -11,8 +11,10 @@
 /* Folds an entry and its result into the apply hash (DESIGN.md, 'Divergence'). */
 static uint64_t fold(uint64_t hash, uint32_t chain, const struct replica_result *result)
 {
-    uint64_t outcome = result->count ^ ((uint64_t)result->error << 48);
-    return random_mix(hash ^ ((uint64_t)chain << 32) ^ (uint64_t)result->revision ^ (outcome << 20));
+    hash = random_mix(hash ^ ((uint64_t)chain << 32) ^ (uint64_t)result->revision ^ (result->count << 63));
+    if (result->count <= 1 && result->error == ERR_OK) return hash;
+    /* Not the error's number, which another version may give to another. */
+    return random_mix(hash ^ (result->count << 1) ^ (result->error != ERR_OK));
 }
 
 /* ---- commands ---- */
@@ -63,6 +65,7 @@ static void apply_put(struct store *store, const struct command *command, bool a
     uint64_t keys_before = store_key_count(store);
     struct answer_place place = answer_place(awaited && query.want_previous);
     result->error = txn_apply_put(store, &query, place.arena, place.answer);
+    /* The answer, which only one member collects, can't tell. */
     result->count = result->error == ERR_OK && store_key_count(store) == keys_before;
     keep_answer(&place, result);
 }

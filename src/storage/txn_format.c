@@ -168,7 +168,8 @@ void txn_format_encode(const struct txn *txn, uint8_t *out)
 struct decoder {
     struct reader reader;
     struct arena *arena;
-    bool bad; /* read, but makes no sense */
+    size_t unclaimed_bytes; /* of the input, by the arrays so far: each of their elements takes some of its own */
+    bool bad;               /* read, but makes no sense */
 };
 
 static unsigned take_byte(struct decoder *decoder, unsigned max)
@@ -194,14 +195,16 @@ static bool failed(const struct decoder *decoder)
     return decoder->bad || decoder->reader.failed;
 }
 
-/* An array of what takes at least `bytes_each`, so that a count can't ask for more memory than its bytes would justify. */
+/* An array of what takes at least `bytes_each`, so that all counts together, those of nested transactions too, can't ask for more
+   memory than the input justifies. */
 static void *take_array(struct decoder *decoder, uint32_t count, size_t bytes_each, size_t element_bytes)
 {
     if (count == 0) return NULL;
-    if (count > reader_left(&decoder->reader) / bytes_each) {
+    if (count > decoder->unclaimed_bytes / bytes_each) {
         decoder->bad = true;
         return NULL;
     }
+    decoder->unclaimed_bytes -= count * bytes_each;
     return arena_alloc(decoder->arena, count * element_bytes);
 }
 
@@ -302,7 +305,7 @@ static void decode_txn(struct decoder *decoder, unsigned depth, struct txn *out)
 
 enum error txn_format_decode(struct bytes bytes, struct arena *arena, struct txn *out)
 {
-    struct decoder decoder = {.reader = reader_of(bytes), .arena = arena};
+    struct decoder decoder = {.reader = reader_of(bytes), .arena = arena, .unclaimed_bytes = bytes.size};
     decode_txn(&decoder, 1, out);
     return failed(&decoder) || reader_left(&decoder.reader) > 0 ? ERR_DAMAGED : ERR_OK;
 }

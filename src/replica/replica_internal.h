@@ -194,8 +194,7 @@ struct replica {
     struct buffer snapshot_sessions; /* as of the snapshot's index */
     struct buffer snapshot_scrub;    /* likewise */
     bool snapshot_sessions_written;
-    struct buffer snapshot_leases; /* likewise */
-    size_t snapshot_leases_written;
+    bool snapshot_leases_left; /* slices of them */
     struct buffer snapshot_scratch;
 
     /* A snapshot that is being loaded, beside the state that serves. */

@@ -21,9 +21,8 @@ enum error replica_snapshot_begin(struct replica *replica, uint64_t snapshot_id,
     replica->snapshot_sessions_written = false;
     buffer_clear(&replica->snapshot_sessions);
     sessions_encode(&replica->sessions, &replica->snapshot_sessions);
-    buffer_clear(&replica->snapshot_leases);
-    store_leases_encode(replica->store, &replica->snapshot_leases);
-    replica->snapshot_leases_written = 0;
+    store_leases_snapshot_begin(replica->store);
+    replica->snapshot_leases_left = true;
     buffer_clear(&replica->snapshot_scrub);
     content_scrub_encode(&replica->scrub, &replica->snapshot_scrub);
     store_snapshot_begin(replica->store, &replica->snapshot_writer);
@@ -47,18 +46,17 @@ void replica_snapshot_lost(struct replica *replica)
     replica->snapshot_index = 0;
 }
 
-#define LEASES_CHUNK_BYTES (SNAPSHOT_CHUNK_PAYLOAD_BYTES_TARGET / STORE_LEASE_ITEM_BYTES * STORE_LEASE_ITEM_BYTES)
+#define LEASES_IN_CHUNK (SNAPSHOT_CHUNK_PAYLOAD_BYTES_TARGET / STORE_LEASE_ITEM_BYTES)
 
-/* One chunk of leases, before all keys; false when there are no more. */
+/* A slice of the leases, before all keys; false when there are none. */
 static bool write_leases(struct replica *replica, struct snapshot_writer *writer, struct buffer *out)
 {
-    size_t left = replica->snapshot_leases.size - replica->snapshot_leases_written;
-    size_t size = left < LEASES_CHUNK_BYTES ? left : LEASES_CHUNK_BYTES;
-    if (size == 0) return false;
-    struct bytes chunk = bytes_of(replica->snapshot_leases.data + replica->snapshot_leases_written, size);
-    snapshot_write_chunk(writer, SNAPSHOT_CHUNK_LEASES, chunk, out);
-    replica->snapshot_leases_written += size;
-    return true;
+    if (!replica->snapshot_leases_left) return false;
+    struct buffer *scratch = &replica->snapshot_scratch;
+    buffer_clear(scratch);
+    replica->snapshot_leases_left = store_leases_snapshot_next(replica->store, LEASES_IN_CHUNK, scratch);
+    if (scratch->size > 0) snapshot_write_chunk(writer, SNAPSHOT_CHUNK_LEASES, buffer_bytes(scratch), out);
+    return scratch->size > 0 || replica->snapshot_leases_left;
 }
 
 void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writer, struct buffer *out, bool *done)
@@ -96,11 +94,11 @@ void replica_snapshot_end(struct replica *replica)
 {
     if (!replica->snapshot_active) return;
     store_snapshot_end(replica->store, &replica->snapshot_writer);
+    store_leases_snapshot_end(replica->store);
     replica->snapshot_active = false;
     replica->compaction_pending = true; /* what the pin held back */
     buffer_free(&replica->snapshot_scratch);
     buffer_free(&replica->snapshot_sessions);
-    buffer_free(&replica->snapshot_leases);
     buffer_free(&replica->snapshot_scrub);
 }
 

@@ -11,6 +11,13 @@ struct lease_table {
     struct lease **slots;
     size_t capacity; /* 0 or a power of two */
     size_t count;
+    uint64_t key_slots; /* of all leases' sets */
+    /* The snapshot that is being written, or was written last. */
+    uint32_t snapshot;
+    bool snapshot_active;
+    size_t snapshot_slot;         /* the next to be looked at */
+    struct buffer snapshot_aside; /* leases that have changed, or moved to where the walk has been, as they were */
+    size_t snapshot_aside_taken;  /* bytes of it that are written */
 };
 
 void lease_table_free(struct lease_table *table);

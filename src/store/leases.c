@@ -8,9 +8,18 @@
 #include "store/store_internal.h"
 
 #define TABLE_CAPACITY_MIN 16u
+/* What the allocator is assumed to add to a lease and its set. */
+#define LEASE_OVERHEAD_BYTES 32u
 #define KEYS_CAPACITY_MIN 2u
 /* Up to so many keys a set is searched from its start; above it slots are found by hash, and at most half are full. */
 #define KEYS_SCANNED_MAX 8u
+/* From so many keys on it pays to sort them in three walks over memory rather than by comparing. */
+#define SORT_MANY 256u
+/* Slots of a snapshot's walk that are looked at for each lease asked for. */
+#define SNAPSHOT_SLOTS_PER_LEASE 8u
+/* What a walk fetches ahead, so that cache misses overlap. */
+#define PREFETCHED 16u
+#define CACHE_LINE_BYTES 64u
 
 /* ---- a lease's keys ---- */
 
@@ -74,9 +83,9 @@ static void close_gap(struct lease *lease, uint32_t slot)
 
 static void detach(struct lease *lease, const struct store_record *record)
 {
-    if (lease->key_count == 0) return; /* it is being revoked */
+    if (lease->key_count == 0) return; /* it is being revoked, or as below */
     uint32_t slot = key_slot(lease, record);
-    CHECK(lease->keys[slot] == record);
+    if (lease->keys[slot] != record) return; /* put when there was no such lease */
     lease->key_count--;
     if (is_hashed(lease)) {
         close_gap(lease, slot);
@@ -92,6 +101,52 @@ static int by_key(const void *a, const void *b, const void *user)
     return bytes_compare(store_record_key(a), store_record_key(b));
 }
 
+static void prefetch(const struct store_record *record)
+{
+    __builtin_prefetch(record);
+    __builtin_prefetch((const uint8_t *)record + CACHE_LINE_BYTES);
+}
+
+/* How many first bytes all keys share. */
+static size_t common_prefix(const struct store_record *const *records, uint32_t count)
+{
+    struct bytes first = store_record_key(records[0]);
+    size_t common = first.size;
+    for (uint32_t i = 1; i < count; i++) {
+        if (i + PREFETCHED < count) prefetch(records[i + PREFETCHED]);
+        struct bytes key = store_record_key(records[i]);
+        size_t limit = key.size < common ? key.size : common, size = 0;
+        while (size < limit && key.data[size] == first.data[size]) size++;
+        common = size;
+    }
+    return common;
+}
+
+/* The order of two of these is that of the keys, unless they are equal. */
+static uint64_t number_of(struct bytes key, size_t skip)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < sizeof number; i++) number = number << 8 | (skip + i < key.size ? key.data[skip + i] : 0);
+    return number;
+}
+
+/* Sorts many by what follows their common prefix, and compares whole keys only where that is equal. */
+static void sort_many_by_key(const struct store_record **records, uint32_t count)
+{
+    struct sort_item *items = mem_alloc(2 * count * sizeof items[0]);
+    size_t skip = common_prefix(records, count);
+    for (uint32_t i = 0; i < count; i++) {
+        items[i] = (struct sort_item){.number = number_of(store_record_key(records[i]), skip), .pointer = records[i]};
+    }
+    sort_by_number(items, items + count, count);
+    for (uint32_t i = 0; i < count; i++) records[i] = items[i].pointer;
+    for (uint32_t begin = 0, end; begin < count; begin = end) {
+        for (end = begin + 1; end < count && items[end].number == items[begin].number;) end++;
+        sort_pointers((const void **)(records + begin), end - begin, by_key, NULL);
+    }
+    mem_free(items);
+}
+
 void store_lease_keys(const struct lease *lease, const struct store_record **out)
 {
     uint32_t count = 0;
@@ -99,7 +154,11 @@ void store_lease_keys(const struct lease *lease, const struct store_record **out
         if (lease->keys[i] != NULL) out[count++] = lease->keys[i];
     }
     CHECK(count == lease->key_count);
-    sort_pointers((const void **)out, count, by_key, NULL);
+    if (count < SORT_MANY) {
+        sort_pointers((const void **)out, count, by_key, NULL);
+    } else {
+        sort_many_by_key(out, count);
+    }
 }
 
 /* ---- the table ---- */
@@ -116,6 +175,7 @@ void lease_table_free(struct lease_table *table)
         if (table->slots[i] != NULL) lease_free(table->slots[i]);
     }
     mem_free(table->slots);
+    buffer_free(&table->snapshot_aside);
     *table = (struct lease_table){0};
 }
 
@@ -131,6 +191,14 @@ struct lease *lease_table_find(const struct lease_table *table, uint64_t id)
     return table->capacity == 0 ? NULL : table->slots[slot_of(table, id)];
 }
 
+/* Of an id that isn't there; looks at no lease. */
+static size_t free_slot_of(const struct lease_table *table, uint64_t id)
+{
+    size_t mask = table->capacity - 1, slot = random_mix(id) & mask;
+    while (table->slots[slot] != NULL) slot = (slot + 1) & mask;
+    return slot;
+}
+
 static void table_grow(struct lease_table *table)
 {
     struct lease **old = table->slots;
@@ -138,9 +206,11 @@ static void table_grow(struct lease_table *table)
     table->capacity = old_capacity == 0 ? TABLE_CAPACITY_MIN : 2 * old_capacity;
     table->slots = mem_alloc_zero(table->capacity * sizeof table->slots[0]);
     for (size_t i = 0; i < old_capacity; i++) {
-        if (old[i] != NULL) table->slots[slot_of(table, old[i]->id)] = old[i];
+        if (i + PREFETCHED < old_capacity) __builtin_prefetch(old[i + PREFETCHED]);
+        if (old[i] != NULL) table->slots[free_slot_of(table, old[i]->id)] = old[i];
     }
     mem_free(old);
+    table->snapshot_slot = 0; /* what is written knows that it is */
 }
 
 static struct lease *table_add(struct lease_table *table, uint64_t id, int64_t ttl_s)
@@ -149,22 +219,42 @@ static struct lease *table_add(struct lease_table *table, uint64_t id, int64_t t
     struct lease *lease = mem_alloc_zero(sizeof *lease);
     lease->id = id;
     lease->ttl_s = ttl_s;
-    table->slots[slot_of(table, id)] = lease;
+    lease->snapshot = table->snapshot;
+    table->slots[free_slot_of(table, id)] = lease;
     table->count++;
     return lease;
 }
 
+static void append_item(struct lease_table *table, struct lease *lease, struct buffer *out)
+{
+    buffer_append_u64(out, lease->id);
+    buffer_append_u64(out, (uint64_t)lease->ttl_s);
+    buffer_append_u64(out, (uint64_t)lease->remaining_s);
+    lease->snapshot = table->snapshot;
+}
+
+/* The lease is about to change, and the snapshot that is being written may not have it yet. */
+static void put_aside(struct lease_table *table, struct lease *lease)
+{
+    if (table->snapshot_active && lease->snapshot != table->snapshot) {
+        append_item(table, lease, &table->snapshot_aside);
+    }
+}
+
 static void table_remove(struct lease_table *table, struct lease *lease)
 {
+    put_aside(table, lease);
     size_t mask = table->capacity - 1, slot = slot_of(table, lease->id);
     for (size_t next = (slot + 1) & mask; table->slots[next] != NULL; next = (next + 1) & mask) {
         size_t home = random_mix(table->slots[next]->id) & mask;
         if (((next - home) & mask) < ((next - slot) & mask)) continue;
+        put_aside(table, table->slots[next]); /* the walk of a snapshot may be between the two */
         table->slots[slot] = table->slots[next];
         slot = next;
     }
     table->slots[slot] = NULL;
     table->count--;
+    table->key_slots -= lease->key_capacity;
     lease_free(lease);
 }
 
@@ -181,17 +271,22 @@ void lease_table_key_changed(struct lease_table *table, struct store_record *bef
     /* A key that is renewed under its lease, as heartbeats do: its slot stays. */
     if (old != NULL && old == new && old->key_count > 0) {
         uint32_t slot = key_slot(old, before);
-        CHECK(old->keys[slot] == before);
-        old->keys[slot] = after;
-        return;
+        if (old->keys[slot] == before) {
+            old->keys[slot] = after;
+            return;
+        }
     }
     if (old != NULL) detach(old, before);
-    if (new != NULL) attach(new, after);
+    if (new == NULL) return;
+    table->key_slots -= new->key_capacity;
+    attach(new, after);
+    table->key_slots += new->key_capacity;
 }
 
 uint64_t lease_table_memory_bytes(const struct lease_table *table)
 {
-    return table->capacity * sizeof table->slots[0] + table->count * (sizeof(struct lease) + 16);
+    return table->capacity * sizeof table->slots[0] + table->count * (sizeof(struct lease) + LEASE_OVERHEAD_BYTES) +
+           table->key_slots * sizeof(struct store_record *) + table->snapshot_aside.capacity;
 }
 
 bool lease_table_has_key(const struct lease_table *table, const struct store_record *record)
@@ -252,7 +347,9 @@ enum error store_lease_revoke(struct store *store, uint64_t id, uint64_t *delete
 void store_lease_checkpoint(struct store *store, uint64_t id, int64_t remaining_s)
 {
     struct lease *lease = lease_table_find(&store->leases, id);
-    if (lease != NULL) lease->remaining_s = remaining_s;
+    if (lease == NULL) return;
+    put_aside(&store->leases, lease);
+    lease->remaining_s = remaining_s;
 }
 
 struct lease *store_lease_find(const struct store *store, uint64_t id)
@@ -277,35 +374,57 @@ struct lease *store_lease_at(const struct store *store, size_t slot)
 
 /* ---- snapshots ---- */
 
-static int by_id(const void *a, const void *b, const void *user)
+void store_leases_snapshot_begin(struct store *store)
 {
-    (void)user;
-    uint64_t first = ((const struct lease *)a)->id, second = ((const struct lease *)b)->id;
-    return first < second ? -1 : first > second;
+    struct lease_table *table = &store->leases;
+    CHECK(!table->snapshot_active && !store->is_open);
+    table->snapshot_active = true;
+    table->snapshot++;
+    table->snapshot_slot = 0;
+    table->snapshot_aside_taken = 0;
 }
 
-void store_leases_encode(const struct store *store, struct buffer *out)
+/* Up to `max` of those put aside; returns how many. */
+static size_t take_aside(struct lease_table *table, size_t max, struct buffer *out)
 {
-    const struct lease_table *table = &store->leases;
-    if (table->count == 0) return;
-    const struct lease **sorted = mem_alloc(table->count * sizeof sorted[0]);
-    size_t count = 0;
-    for (size_t i = 0; i < table->capacity; i++) {
-        if (table->slots[i] != NULL) sorted[count++] = table->slots[i];
+    size_t size = table->snapshot_aside.size - table->snapshot_aside_taken;
+    if (size / STORE_LEASE_ITEM_BYTES > max) size = max * STORE_LEASE_ITEM_BYTES;
+    if (size > 0) buffer_append(out, table->snapshot_aside.data + table->snapshot_aside_taken, size);
+    table->snapshot_aside_taken += size;
+    if (table->snapshot_aside_taken == table->snapshot_aside.size) {
+        buffer_clear(&table->snapshot_aside);
+        table->snapshot_aside_taken = 0;
     }
-    sort_pointers((const void **)sorted, count, by_id, NULL);
-    buffer_reserve(out, count * STORE_LEASE_ITEM_BYTES);
-    for (size_t i = 0; i < count; i++) {
-        buffer_append_u64(out, sorted[i]->id);
-        buffer_append_u64(out, (uint64_t)sorted[i]->ttl_s);
-        buffer_append_u64(out, (uint64_t)sorted[i]->remaining_s);
+    return size / STORE_LEASE_ITEM_BYTES;
+}
+
+bool store_leases_snapshot_next(struct store *store, size_t max, struct buffer *out)
+{
+    struct lease_table *table = &store->leases;
+    CHECK(table->snapshot_active && max > 0);
+    size_t count = take_aside(table, max, out), slots_left = max * SNAPSHOT_SLOTS_PER_LEASE;
+    for (; count < max && slots_left > 0 && table->snapshot_slot < table->capacity; slots_left--) {
+        size_t slot = table->snapshot_slot++;
+        if (slot + PREFETCHED < table->capacity) __builtin_prefetch(table->slots[slot + PREFETCHED]);
+        struct lease *lease = table->slots[slot];
+        if (lease == NULL || lease->snapshot == table->snapshot) continue;
+        append_item(table, lease, out);
+        count++;
     }
-    mem_free(sorted);
+    return table->snapshot_slot < table->capacity || table->snapshot_aside.size > 0;
+}
+
+void store_leases_snapshot_end(struct store *store)
+{
+    store->leases.snapshot_active = false;
+    buffer_free(&store->leases.snapshot_aside);
+    store->leases.snapshot_aside_taken = 0;
 }
 
 enum error store_leases_decode(struct store *store, struct bytes payload)
 {
-    if (payload.size % STORE_LEASE_ITEM_BYTES != 0) return ERR_DAMAGED;
+    /* Keys attach themselves to what is there. */
+    if (payload.size % STORE_LEASE_ITEM_BYTES != 0 || store->index.keys > 0) return ERR_DAMAGED;
     struct reader reader = reader_of(payload);
     while (reader_left(&reader) > 0) {
         uint64_t id = reader_u64(&reader);

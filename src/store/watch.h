@@ -41,15 +41,18 @@
 #define WATCH_WATCHERS_MAX (1u << 24)
 
 /* A batch takes whole revisions until it has as much as this, and always one. */
-#define WATCH_BATCH_RECORDS_MAX 1024u
+#define WATCH_BATCH_EVENTS_MAX 1024u
 #define WATCH_BATCH_BYTES_MAX ((uint64_t)1 << 20) /* keys and values of events, each counted once */
 #define WATCH_BATCH_MATCHES_MAX 65536u            /* pairs of an event and a key or range that is watched */
 
-/* What walks that are behind get in a turn, all together; the last slice may exceed it. */
+/* A slice of history for a walk that is behind goes on to the end of the revision with this record; a walk of many watchers
+   gets a longer one, a record for every WATCH_WATCHERS_PER_RECORD of them: taking it up costs as much. */
+#define WATCH_SLICE_RECORDS_MIN 256u
+#define WATCH_SLICE_RECORDS_MAX 16384u
+#define WATCH_WATCHERS_PER_RECORD 4u
+/* A turn begins slices until they have looked at so many records, or handed out so many bytes, in all. */
 #define WATCH_TURN_RECORDS_MAX 4096u
 #define WATCH_TURN_BYTES_MAX ((uint64_t)4 << 20)
-/* The shortest slice, in records; a walk of many watchers gets up to WATCH_BATCH_RECORDS_MAX. */
-#define WATCH_SLICE_RECORDS 256u
 
 struct watch_hub;
 struct watcher;

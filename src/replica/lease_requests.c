@@ -1,9 +1,9 @@
 /*
- * lease_requests.c - renewals of leases, and questions for their time, under way: of this member's clients, which a follower
- * hands on to the leader; and on the leader those that others handed on.
+ * lease_requests.c - renewals of leases, and questions for their time, under way: of this member's clients, which a
+ * follower hands on to the leader; and on the leader those that others handed on.
  *
- * A leader answers once a barrier that began after the request came says that it leads (reads.c). Both kinds may be repeated
- * without harm, so what may have been lost is sent again, until somebody answers or the time is over.
+ * A leader answers once a barrier that began after the request came says that it leads (reads.c). Both kinds may be
+ * repeated without harm, so what may have been lost is sent again, until somebody answers or the time is over.
  */
 #include "replica/replica_internal.h"
 
@@ -340,6 +340,8 @@ void lease_requests_resets_proposed(struct replica *replica, enum error error, r
         if (request->state != LEASE_UNTIL_RESET || request->index != 0) continue;
         if (error == ERR_OK) {
             request->index = index;
+        } else if (error == ERR_NO_LEADER) { /* leadership is being handed over */
+            wait_for_leader(replica, request);
         } else {
             refuse(replica, request, error, effects);
         }

@@ -167,8 +167,8 @@ void lessor_extend(struct replica *replica, struct lease *lease)
 }
 
 /*
- * The deadline was extended before, so a checkpoint that is proposed after the reset, and before that is committed, holds
- * the extended time.
+ * The deadline was extended before, so a checkpoint that is proposed after the reset, and before that is committed,
+ * holds the extended time.
  */
 bool lessor_needs_reset(struct replica *replica, struct lease *lease, raft_index *index)
 {

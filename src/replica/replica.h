@@ -55,13 +55,13 @@ enum replica_event_type {
     REPLICA_READ,          /* request: a linearizable read */
     REPLICA_WANT_SNAPSHOT, /* request: a snapshot of this member's that holds all that was acknowledged before; answered
                                 once it counts, or ERR_NOT_READY when making it was given up */
-    REPLICA_LEASE_RENEW, /* request, lease: gives it its whole TTL again. The result has ttl_s and granted_ttl_s, both as
-                                granted; ERR_LEASE_NOT_FOUND. One that has expired is first revoked, and then not found */
-    REPLICA_LEASE_TIME, /* request, lease: the result has ttl_s, the seconds that are left, rounded down, and 0 when it has
-                                expired and isn't revoked yet; and granted_ttl_s; ERR_LEASE_NOT_FOUND */
-    REPLICA_STATE_SAVED,     /* number, incarnation: as saved */
-    REPLICA_LOG_WRITTEN,     /* number, bytes written */
-    REPLICA_LOG_READ,        /* peer, entries (borrowed), count; none: the log doesn't have them any more */
+    REPLICA_LEASE_RENEW, /* request, lease: gives it its whole TTL again; the result's ttl_s and granted_ttl_s are that.
+                              ERR_LEASE_NOT_FOUND; of one that has expired only after it was revoked */
+    REPLICA_LEASE_TIME,  /* request, lease: the result has granted_ttl_s and in ttl_s what is left, rounded down; 0 when
+                              it has expired and isn't revoked yet. ERR_LEASE_NOT_FOUND */
+    REPLICA_STATE_SAVED, /* number, incarnation: as saved */
+    REPLICA_LOG_WRITTEN, /* number, bytes written */
+    REPLICA_LOG_READ,    /* peer, entries (borrowed), count; none: the log doesn't have them any more */
     REPLICA_SNAPSHOT_SAVED,  /* index: the member's own snapshot counts (contract rule 5); first_index: the log's now */
     REPLICA_SNAPSHOT_FAILED, /* the snapshot under way was given up */
     REPLICA_SNAPSHOT_SENT,   /* peer, index, rejected */
@@ -133,8 +133,8 @@ struct replica *replica_new(const struct replica_config *config, struct logger *
 void replica_free(struct replica *replica);
 
 /*
- * Loading a snapshot, at recovery or while serving (a leader's): the chunks in order, END excluded. Serving goes on with
- * the old state until the finish, which swaps. `header` is borrowed. Errors: ERR_DAMAGED, ERR_BAD_VERSION,
+ * Loading a snapshot, at recovery or while serving (a leader's): the chunks in order, END excluded. Serving goes on
+ * with the old state until the finish, which swaps. `header` is borrowed. Errors: ERR_DAMAGED, ERR_BAD_VERSION,
  * ERR_WRONG_CLUSTER; then replica_load_abandon.
  */
 enum error replica_load_begin(struct replica *replica, const struct snapshot_header *header);
@@ -178,8 +178,9 @@ void replica_snapshot_end(struct replica *replica);
 const struct store *replica_store(const struct replica *replica);
 /*
  * The incarnation that this member's commands have, or will have once it is saved: with each save the host saves it as
- * well, and reports it with REPLICA_STATE_SAVED. It grows when the member learns from what it applies that it once had a
- * later one: its disk was wiped, and the clock, from which it counted, was behind. Its commands would count as repeats.
+ * well, and reports it with REPLICA_STATE_SAVED. It grows when the member learns from what it applies that it once had
+ * a later one: its disk was wiped, and the clock, from which it counted, was behind. Its commands would count as
+ * repeats.
  */
 uint64_t replica_incarnation(const struct replica *replica);
 /* The chain value of the last applied entry. */

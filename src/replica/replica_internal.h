@@ -294,7 +294,8 @@ void lease_requests_on_message(struct replica *replica, const struct peer_messag
                                struct replica_effects *effects);
 void lease_requests_on_reply(struct replica *replica, const struct peer_message *message,
                              struct replica_effects *effects);
-/* The barrier: this member led after the request came, and applied all that was committed by then; or it doesn't know. */
+/* The barrier: this member led after the request came, and has applied all that was committed by then; or it doesn't
+   know. */
 void lease_requests_confirmed(struct replica *replica, uint64_t sequence, struct replica_effects *effects);
 void lease_requests_unconfirmed(struct replica *replica, uint64_t sequence, struct replica_effects *effects);
 /* Resets were proposed at the index; or couldn't be. */

@@ -12,8 +12,8 @@
  *   - what was refused is in no log; nothing is applied twice;
  *   - linearizability: revisions order all changes, a read sees the newest change of its key up to its revision, and
  *     nothing answers with less than what was answered before it was asked;
- *   - no lease expires before its TTL has passed since it was granted or its last acknowledged renewal was asked for, and
- *     none that was gone when it was asked for is renewed or has time left.
+ *   - no lease expires before its TTL has passed since it was granted or since its last acknowledged renewal was asked
+ *     for; and none that was gone when it was asked for is renewed, or has time left.
  */
 #ifndef CORACLE_TEST_REPLICA_HARNESS_H
 #define CORACLE_TEST_REPLICA_HARNESS_H

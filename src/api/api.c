@@ -1,8 +1,10 @@
 #include "api/api.h"
 
+#include "api/etcd_json.h"
 #include "api/handlers.h"
 #include "api/reply.h"
 #include "base/check.h"
+#include "base/mem.h"
 #include "wire/base64.h"
 
 /* Room for names, braces and white space around key and value. */
@@ -99,6 +101,7 @@ enum api_wait api_begin(struct api *api, struct api_call *call, const struct htt
         if (rest.data[0] == '/') return api_key_begin(api, call, request, bytes_of(rest.data + 1, rest.size - 1), out);
     }
     if (is(request->path, "/v1/snapshot")) return api_snapshot_begin(api, call, request, out);
+    if (has_prefix(request->path, "/v3/")) return etcd_json_begin(api, call, request, out);
     return begin_rest(api, call, request, out);
 }
 
@@ -117,6 +120,9 @@ void api_finish(struct api *api, struct api_call *call, const struct replica_res
     case API_ROUTE_SNAPSHOT:
         api_snapshot_finish(call, result, out);
         break;
+    case API_ROUTE_ETCD:
+        etcd_json_finish(api, call, result, out);
+        break;
     case API_ROUTE_CHECKS:
         api_checks_finish(api, call, result, out);
         break;
@@ -134,5 +140,8 @@ void api_call_free(struct api_call *call)
 {
     if (call->command != NULL) entry_unref(call->command);
     call->command = NULL;
+    if (call->etcd != NULL) etcd_call_free(call->etcd);
+    mem_free(call->etcd);
+    call->etcd = NULL;
     buffer_free(&call->key);
 }

@@ -12,6 +12,7 @@
  *     GET    /health             linearizable (?serializable=true: local) -> {"health":"true","reason":""} or 503
  *     GET    /livez, /readyz     (?verbose, ?exclude=NAME; /livez/NAME)
  *     GET    /version, /metrics
+ *     POST   /v3/…               etcd's methods as JSON (etcd_json.h)
  *
  * A key in a path may hold slashes, raw or encoded. A key or value that isn't UTF-8 comes as "k_base64" or "v_base64",
  * and may be sent so. HEAD is answered wherever GET is. An error is {"error":{"code":"…","message":"…"}} with the status
@@ -51,6 +52,8 @@ struct api_host {
     const char *version; /* "0.1.0" */
     const char *node_id;
     uint64_t value_bytes_max;
+    int64_t lease_ttl_min_s; /* the least TTL of a lease that is granted */
+    uint64_t lease_ids;      /* counts those that were chosen here */
     struct api_peer peers[MEMBERS_MAX];
     uint32_t peer_count;
     bool shutting_down;
@@ -85,10 +88,12 @@ size_t api_body_bytes_max(uint64_t value_bytes_max);
 
 /* What a call that was begun waits for. */
 enum api_wait {
-    API_DONE,     /* the response is in `out` */
-    API_PROPOSE,  /* call->command is to be proposed (moved out) */
-    API_READ,     /* a linearizable read */
-    API_SNAPSHOT, /* a snapshot that holds all that was acknowledged before */
+    API_DONE,        /* the response is in `out` */
+    API_PROPOSE,     /* call->command is to be proposed (moved out) */
+    API_READ,        /* a linearizable read */
+    API_SNAPSHOT,    /* a snapshot that holds all that was acknowledged before */
+    API_LEASE_RENEW, /* a lease's renewal, by the leader */
+    API_LEASE_TIME,  /* how long a lease still has, as the leader knows */
 };
 
 /* One request under way; about what a connection needs to keep. All zero before api_begin. */
@@ -97,6 +102,7 @@ struct api_call {
     bool keep_alive;
     bool head;
     struct entry *command;
+    struct etcd_call *etcd; /* of the JSON gateway; NULL before its first call on this connection */
     struct buffer key; /* kept between calls on a connection, so that a get allocates nothing */
 };
 

@@ -49,8 +49,8 @@ enum api_wait etcd_malformed(struct etcd_call *call)
 bool etcd_unpack(struct etcd_call *call, struct bytes message, ProtobufCMessage **out)
 {
     arena_reset(&call->arena);
-    enum protobuf_verdict verdict = protobuf_unpack(call->method->request, message, PROTOBUF_MEMORY_BYTES_MAX,
-                                                    &call->arena, out, &call->problem);
+    enum protobuf_verdict verdict =
+        protobuf_unpack(call->method->request, message, PROTOBUF_MEMORY_BYTES_MAX, &call->arena, out, &call->problem);
     if (verdict == PROTOBUF_GOOD) return true;
     if (verdict == PROTOBUF_TOO_LARGE) {
         etcd_fail(call, ETCD_ERROR_REQUEST_TOO_LARGE);
@@ -82,7 +82,7 @@ enum api_wait etcd_begin(struct api *api, struct etcd_call *call, const struct e
 
 void etcd_finish(struct api *api, struct etcd_call *call, const struct replica_result *result, struct buffer *out)
 {
-    if (result->error == ERR_OK || (call->method->finish_errors && result->error == ERR_LEASE_NOT_FOUND)) {
+    if (result->error == ERR_OK || (call->method->finish_missing_lease && result->error == ERR_LEASE_NOT_FOUND)) {
         call->method->finish(api, call, result, out);
     } else {
         etcd_fail(call, etcd_error_of(result->error));

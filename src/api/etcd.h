@@ -21,12 +21,21 @@
 
 struct etcd_call;
 
-enum etcd_form { ETCD_UNARY, ETCD_KEEP_ALIVE, ETCD_WATCH, ETCD_RANGE_STREAM, ETCD_SNAPSHOT, ETCD_HEALTH_WATCH, ETCD_OBSERVE };
+enum etcd_form {
+    ETCD_UNARY,
+    ETCD_KEEP_ALIVE,
+    ETCD_WATCH,
+    ETCD_RANGE_STREAM,
+    ETCD_SNAPSHOT,
+    ETCD_HEALTH_WATCH,
+    ETCD_OBSERVE
+};
 
 struct etcd_method {
     const char *path;      /* gRPC's: "/etcdserverpb.KV/Put" */
     const char *json_path; /* the gateway's: "/v3/kv/put", or NULL */
     enum etcd_form form;
+    bool finish_missing_lease;                            /* ERR_LEASE_NOT_FOUND is an answer like others */
     const ProtobufCMessageDescriptor *request, *response; /* of messages, for JSON */
     enum api_wait (*begin)(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out);
     void (*finish)(struct api *api, struct etcd_call *call, const struct replica_result *result, struct buffer *out);
@@ -38,13 +47,13 @@ const struct etcd_method *etcd_method_of_json(struct bytes path);
 /* One call under way; all zero before its first begin. Reuse keeps its buffers. */
 struct etcd_call {
     const struct etcd_method *method;
-    struct entry *command;    /* of API_PROPOSE; moved out by the host */
-    uint64_t lease;           /* of API_LEASE_RENEW and API_LEASE_TIME */
-    struct buffer message;    /* the request, where it is needed at the finish */
-    struct arena arena;       /* of what is read from it */
-    int64_t number;           /* the method's own */
-    enum grpc_status status;  /* of the answer: the message in `out` counts with GRPC_OK only */
-    const char *text;         /* of an error; static, or in `problem` */
+    struct entry *command;   /* of API_PROPOSE; moved out by the host */
+    uint64_t lease;          /* of API_LEASE_RENEW and API_LEASE_TIME */
+    struct buffer message;   /* the request, where it is needed at the finish */
+    struct arena arena;      /* of what is read from it */
+    int64_t number;          /* the method's own */
+    enum grpc_status status; /* of the answer: the message in `out` counts with GRPC_OK only */
+    const char *text;        /* of an error; static, or in `problem` */
     struct buffer problem;
 };
 

@@ -6,8 +6,7 @@
 
 /* ---- members ---- */
 
-enum api_wait etcd_member_list_begin(struct api *api, struct etcd_call *call, struct bytes message,
-                                     struct buffer *out)
+enum api_wait etcd_member_list_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
     ProtobufCMessage *unpacked;
     if (!etcd_unpack(call, message, &unpacked)) return API_DONE;
@@ -85,8 +84,7 @@ void etcd_auth_finish(struct api *api, struct etcd_call *call, const struct repl
     etcd_member_change_finish(api, call, result, out);
 }
 
-enum api_wait etcd_auth_status_begin(struct api *api, struct etcd_call *call, struct bytes message,
-                                     struct buffer *out)
+enum api_wait etcd_auth_status_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
     (void)call;
     (void)message;
@@ -104,8 +102,7 @@ void etcd_auth_status_finish(struct api *api, struct etcd_call *call, const stru
 
 /* ---- health ---- */
 
-enum api_wait etcd_health_check_begin(struct api *api, struct etcd_call *call, struct bytes message,
-                                      struct buffer *out)
+enum api_wait etcd_health_check_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
     ProtobufCMessage *unpacked;
     if (!etcd_unpack(call, message, &unpacked)) return API_DONE;

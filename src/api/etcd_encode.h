@@ -5,7 +5,7 @@
 #define CORACLE_API_ETCD_ENCODE_H
 
 #include "base/bytes.h"
-#include "store/txn.h"
+#include "replica/replica.h"
 
 struct etcd_header {
     uint64_t cluster_id;

@@ -59,8 +59,7 @@ enum api_wait etcd_range_begin(struct api *api, struct etcd_call *call, struct b
     return API_READ;
 }
 
-void etcd_range_finish(struct api *api, struct etcd_call *call, const struct replica_result *result,
-                       struct buffer *out)
+void etcd_range_finish(struct api *api, struct etcd_call *call, const struct replica_result *result, struct buffer *out)
 {
     (void)result;
     struct range_query query;
@@ -96,8 +95,7 @@ void etcd_put_finish(struct api *api, struct etcd_call *call, const struct repli
     answer_outcome(api, TXN_PUT, result, out);
 }
 
-enum api_wait etcd_delete_range_begin(struct api *api, struct etcd_call *call, struct bytes message,
-                                      struct buffer *out)
+enum api_wait etcd_delete_range_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
     (void)api;
     (void)out;

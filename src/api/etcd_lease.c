@@ -1,7 +1,7 @@
 /* etcd_lease.c - the service Lease, but for KeepAlive, which streams (etcd_keepalive.h). */
 #include "api/etcd.h"
-#include "base/sort.h"
 #include "base/mem.h"
+#include "base/sort.h"
 #include "proto/etcd/rpc.pb-c.h"
 #include "replica/command.h"
 #include "wire/protobuf.h"
@@ -11,8 +11,7 @@
 
 /* ---- grant ---- */
 
-enum api_wait etcd_lease_grant_begin(struct api *api, struct etcd_call *call, struct bytes message,
-                                     struct buffer *out)
+enum api_wait etcd_lease_grant_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
     (void)out;
     ProtobufCMessage *unpacked;
@@ -37,8 +36,7 @@ void etcd_lease_grant_finish(struct api *api, struct etcd_call *call, const stru
 
 /* ---- revoke ---- */
 
-enum api_wait etcd_lease_revoke_begin(struct api *api, struct etcd_call *call, struct bytes message,
-                                      struct buffer *out)
+enum api_wait etcd_lease_revoke_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
     (void)api;
     (void)out;
@@ -98,8 +96,7 @@ void etcd_lease_time_to_live_finish(struct api *api, struct etcd_call *call, con
 
 /* ---- leases ---- */
 
-enum api_wait etcd_lease_leases_begin(struct api *api, struct etcd_call *call, struct bytes message,
-                                      struct buffer *out)
+enum api_wait etcd_lease_leases_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
     (void)api;
     (void)out;

@@ -149,8 +149,7 @@ enum api_wait etcd_hash_kv_begin(struct api *api, struct etcd_call *call, struct
 
 /* ---- leadership, versions ---- */
 
-enum api_wait etcd_move_leader_begin(struct api *api, struct etcd_call *call, struct bytes message,
-                                     struct buffer *out)
+enum api_wait etcd_move_leader_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
     (void)out;
     ProtobufCMessage *unpacked;

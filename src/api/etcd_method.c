@@ -46,6 +46,7 @@ static const struct etcd_method methods[] = {
      DESCRIPTORS(lease_keep_alive)},
     {.path = "/etcdserverpb.Lease/LeaseTimeToLive",
      .json_path = "/v3/lease/timetolive",
+     .finish_missing_lease = true,
      DESCRIPTORS(lease_time_to_live),
      UNARY(lease_time_to_live)},
     {.path = "/etcdserverpb.Lease/LeaseLeases",

@@ -2,7 +2,6 @@
 
 #include "api/etcd_txn_keys.h"
 #include "proto/etcd/rpc.pb-c.h"
-#include "store/store.h"
 #include "wire/protobuf.h"
 #include "wire/protobuf_message.h"
 

@@ -10,6 +10,7 @@
 #include "api/etcd_error.h"
 #include "base/arena.h"
 #include "base/txn.h"
+#include "replica/replica.h"
 
 /* etcd's --max-txn-ops. */
 #define ETCD_TXN_OPS_MAX 128u

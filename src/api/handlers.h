@@ -15,6 +15,7 @@ enum api_route {
     API_ROUTE_HEALTH,
     API_ROUTE_CHECKS,
     API_ROUTE_SNAPSHOT,
+    API_ROUTE_ETCD,
 };
 #define API_ROUTE_MASK 0xffu
 

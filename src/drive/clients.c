@@ -2,6 +2,8 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "drive/client_grpc.h"
+#include "wire/http2.h"
 
 /* A request's number: the connection's slot in the low bits, its generation above, so that a late result finds nobody. */
 #define SLOT_BITS 20u
@@ -10,7 +12,10 @@ _Static_assert(SLOT_BITS >= 17, "room for 100,000 connections");
 struct client {
     struct clients *clients;
     struct net_stream *stream;
-    struct http1_parser *parser;
+    struct http1_parser *parser;  /* NULL as long as it isn't clear what it speaks, and when that is HTTP/2 */
+    struct client_grpc *grpc;     /* when it speaks HTTP/2 */
+    uint8_t first[HTTP2_PREFACE_BYTES]; /* its first bytes, as long as they may become the preface */
+    uint8_t first_bytes;
     struct api_call call;
     struct buffer out;
     uint64_t request; /* of the request under way; 0: none */
@@ -32,6 +37,7 @@ struct clients {
     const struct clients_handler *handler;
     void *user;
     struct api *api;
+    struct client_grpc_host grpc;
     struct net_listener *listener;
     struct client **slots;
     uint32_t slot_count, slot_capacity;
@@ -58,6 +64,7 @@ struct clients *clients_new(const struct drive_config *config, const struct driv
     clients->handler = handler;
     clients->user = user;
     clients->next_sweep = TIME_NS_NEVER;
+    clients->grpc = (struct client_grpc_host){.api = api, .handler = handler, .user = user};
     return clients;
 }
 
@@ -79,7 +86,8 @@ static void release(struct client *client)
     clients->slots[client->slot] = NULL;
     clients->free_slots[clients->free_count++] = client->slot;
     clients->memory_bytes -= client->memory_bytes;
-    http1_parser_free(client->parser);
+    if (client->parser != NULL) http1_parser_free(client->parser);
+    client_grpc_free(client->grpc);
     api_call_free(&client->call);
     buffer_free(&client->out);
     mem_free(client);
@@ -105,8 +113,9 @@ static void drop(struct client *client)
 static void count_memory(struct client *client)
 {
     struct clients *clients = client->clients;
-    size_t bytes = sizeof *client + http1_parser_memory_bytes(client->parser) + client->out.capacity +
-                   net_queued_bytes(clients->ports->net, client->stream);
+    size_t bytes = sizeof *client + client->out.capacity + net_queued_bytes(clients->ports->net, client->stream);
+    if (client->parser != NULL) bytes += http1_parser_memory_bytes(client->parser);
+    if (client->grpc != NULL) bytes += client_grpc_memory_bytes(client->grpc);
     clients->memory_bytes += bytes - client->memory_bytes;
     client->memory_bytes = bytes;
     if (clients->memory_bytes <= clients->config->connection_memory_max) return;
@@ -146,6 +155,8 @@ static void begin(struct client *client, const struct http1_request *http)
         clients->handler->propose(clients->user, client->request, entry);
     } else if (wait == API_SNAPSHOT) {
         clients->handler->want_snapshot(clients->user, client->request);
+    } else if (wait == API_LEASE_RENEW || wait == API_LEASE_TIME) {
+        clients->handler->lease(clients->user, client->request, client->call.etcd->lease, wait == API_LEASE_RENEW);
     } else {
         clients->handler->read(clients->user, client->request);
     }
@@ -155,6 +166,7 @@ static void begin(struct client *client, const struct http1_request *http)
 static void advance(struct client *client)
 {
     struct clients *clients = client->clients;
+    if (client->parser == NULL) return;
     while (!client->dead && !client->closing && client->request == 0 && !client->paused) {
         struct http1_request http;
         enum error error = http1_parser_next(client->parser, &http);
@@ -183,6 +195,7 @@ static void advance(struct client *client)
 static void close_if_ended(struct client *client)
 {
     if (!client->ended || client->dead || client->closing || client->paused || client->request != 0) return;
+    if (client->grpc != NULL) return; /* its streams end by themselves */
     client->closing = true;
     mark_dirty(client);
 }
@@ -196,6 +209,11 @@ static void set_paused(struct client *client, bool paused)
 
 void clients_result(struct clients *clients, const struct replica_result *result)
 {
+    if ((result->request & REQUEST_TABLE_BIT) != 0) {
+        clients->grpc.now = loop_now(clients->ports->loop);
+        client_grpc_result(&clients->grpc, result);
+        return;
+    }
     uint32_t slot = (uint32_t)(result->request & ((1u << SLOT_BITS) - 1));
     struct client *client = slot < clients->slot_count ? clients->slots[slot] : NULL;
     if (client == NULL || client->dead || client->request != result->request) return;
@@ -208,12 +226,53 @@ void clients_result(struct clients *clients, const struct replica_result *result
 
 /* ---- streams ---- */
 
+static void became_busy(void *user)
+{
+    struct client *client = user;
+    if (!client->dead) mark_dirty(client);
+}
+
+/* Decides what the connection speaks; the bytes so far are in client->first. True once that is clear. */
+static bool greet(struct client *client, struct bytes *bytes)
+{
+    struct clients *clients = client->clients;
+    while (bytes->size > 0 && client->first_bytes < HTTP2_PREFACE_BYTES) {
+        client->first[client->first_bytes++] = bytes->data[0];
+        *bytes = bytes_of(bytes->data + 1, bytes->size - 1);
+        if (memcmp(client->first, HTTP2_PREFACE, client->first_bytes) != 0) {
+            client->parser = http1_parser_new(api_body_bytes_max(clients->config->value_bytes_max));
+            http1_parser_feed(client->parser, bytes_of(client->first, client->first_bytes));
+            return true;
+        }
+    }
+    if (client->first_bytes < HTTP2_PREFACE_BYTES) return false;
+    client->grpc = client_grpc_new(&clients->grpc, became_busy, client);
+    client_grpc_feed(client->grpc, bytes_of(client->first, client->first_bytes));
+    return true;
+}
+
+static void receive_http2(struct client *client, struct bytes bytes)
+{
+    client->active = client->clients->grpc.now;
+    if (bytes.size > 0) client_grpc_feed(client->grpc, bytes);
+    count_memory(client);
+}
+
 static void on_received(void *user, struct bytes bytes)
 {
     struct client *client = user;
     client->clients->bytes_received += bytes.size;
     if (client->closing) return; /* nothing more is answered */
-    http1_parser_feed(client->parser, bytes);
+    client->clients->grpc.now = loop_now(client->clients->ports->loop);
+    if (client->parser == NULL && client->grpc == NULL && !greet(client, &bytes)) {
+        client->receiving = true;
+        return;
+    }
+    if (client->grpc != NULL) {
+        receive_http2(client, bytes);
+        return;
+    }
+    if (bytes.size > 0) http1_parser_feed(client->parser, bytes);
     advance(client);
     if (client->dead) return;
     if (http1_parser_full(client->parser)) set_paused(client, true);
@@ -224,16 +283,18 @@ static void resume_if_possible(struct client *client)
 {
     if (!client->paused || client->dead) return;
     if (net_queued_bytes(client->clients->ports->net, client->stream) > CLIENTS_QUEUE_BYTES_MAX) return;
-    if (client->request != 0 && http1_parser_full(client->parser)) return;
+    if (client->parser != NULL && client->request != 0 && http1_parser_full(client->parser)) return;
     set_paused(client, false);
+    if (client->grpc != NULL) mark_dirty(client);
     advance(client);
     close_if_ended(client);
-    if (!client->dead && http1_parser_full(client->parser)) set_paused(client, true);
+    if (!client->dead && client->parser != NULL && http1_parser_full(client->parser)) set_paused(client, true);
 }
 
 static void on_drained(void *user)
 {
     struct client *client = user;
+    if (client->grpc != NULL && !client->dead) mark_dirty(client);
     resume_if_possible(client);
 }
 
@@ -242,6 +303,8 @@ static void on_ended(void *user)
 {
     struct client *client = user;
     client->ended = true;
+    if (client->parser == NULL) client->closing = true; /* nothing was asked, or it will read no answer */
+    if (client->closing) mark_dirty(client);
     set_paused(client, false); /* no bytes will come that could wake it again */
     advance(client);
     close_if_ended(client);
@@ -295,7 +358,6 @@ static void on_accepted(void *user, struct net_stream *stream, const char *addre
     client->slot = take_slot(clients);
     CHECK(client->slot < (1u << SLOT_BITS));
     clients->slots[client->slot] = client;
-    client->parser = http1_parser_new(api_body_bytes_max(clients->config->value_bytes_max));
     client->active = loop_now(clients->ports->loop);
     clients->open_count++;
     if (clients->next_sweep == TIME_NS_NEVER) clients->next_sweep = client->active + CLIENTS_SWEEP_INTERVAL;
@@ -315,6 +377,11 @@ enum error clients_start(struct clients *clients)
 static void flush_client(struct client *client)
 {
     struct clients *clients = client->clients;
+    size_t queued = net_queued_bytes(clients->ports->net, client->stream);
+    if (client->grpc != NULL && queued <= CLIENTS_QUEUE_BYTES_MAX) {
+        if (client_grpc_out(client->grpc, &client->out, CLIENTS_QUEUE_BYTES_MAX)) mark_dirty(client);
+        if (client_grpc_done(client->grpc)) client->closing = true;
+    }
     if (client->out.size > 0) {
         struct bytes part = buffer_bytes(&client->out);
         clients->bytes_sent += part.size;
@@ -360,6 +427,10 @@ void clients_stop(struct clients *clients)
     for (uint32_t i = 0; i < clients->slot_count; i++) {
         struct client *client = clients->slots[i];
         if (client == NULL || client->dead) continue;
+        if (client->grpc != NULL) {
+            client_grpc_shutdown(client->grpc);
+            continue;
+        }
         client->closing = true;
         mark_dirty(client);
     }
@@ -380,6 +451,8 @@ void clients_free(struct clients *clients)
         if (!client->dead) net_abort(clients->ports->net, client->stream);
         release(client);
     }
+    request_table_free(&clients->grpc.requests);
+    buffer_free(&clients->grpc.scratch);
     mem_free(clients->slots);
     mem_free(clients->free_slots);
     mem_free(clients->dirty);
@@ -389,9 +462,14 @@ void clients_free(struct clients *clients)
 void clients_tick(struct clients *clients, time_ns now)
 {
     if (now < clients->next_sweep) return;
+    clients->grpc.now = now;
     for (uint32_t i = 0; i < clients->slot_count; i++) {
         struct client *client = clients->slots[i];
         if (client == NULL || client->dead || client->request != 0) continue;
+        if (client->grpc != NULL && !client->closing) {
+            client_grpc_sweep(client->grpc);
+            continue;
+        }
         if (client->closing || client->paused) {
             /* It doesn't read its answers. */
             if (now >= client->active + clients->config->idle_timeout) drop(client);
@@ -418,6 +496,6 @@ void clients_report(const struct clients *clients, struct api_host *host)
     host->open_connections = clients->open_count;
     host->client_bytes_sent = clients->bytes_sent;
     host->client_bytes_received = clients->bytes_received;
-    host->requests_total = clients->requests;
-    host->requests_failed = clients->failed;
+    host->requests_total = clients->requests + clients->grpc.calls;
+    host->requests_failed = clients->failed + clients->grpc.failed;
 }

@@ -1,6 +1,8 @@
 /*
  * clients.h - connections of clients on api_port, and their requests under way. (APIServer's connections)
  *
+ * A connection that begins with HTTP/2's preface is client_grpc.h's; what follows is of HTTP/1.1.
+ *
  * One request of a connection is under way at a time; pipelined ones wait in its parser's bounded buffer and are answered in
  * order. Answers gather until clients_flush, one write for a connection and turn. A slow reader is paused, a slow sender is
  * ended with 408, an idle connection is closed. Memory is bounded: for each connection by the parser's limits and
@@ -25,6 +27,8 @@ struct clients_handler {
     void (*propose)(void *user, uint64_t request, struct entry *entry);
     void (*read)(void *user, uint64_t request);
     void (*want_snapshot)(void *user, uint64_t request);
+    /* To renew the lease, or else to ask for its time. */
+    void (*lease)(void *user, uint64_t request, uint64_t lease, bool renew);
 };
 
 /* `api` is borrowed. */

@@ -175,8 +175,16 @@ static void on_want_snapshot(void *user, uint64_t request)
     step(drive, &event);
 }
 
+static void on_lease(void *user, uint64_t request, uint64_t lease, bool renew)
+{
+    struct drive *drive = user;
+    struct replica_event event = {
+        .type = renew ? REPLICA_LEASE_RENEW : REPLICA_LEASE_TIME, .request = request, .lease = lease};
+    step(drive, &event);
+}
+
 static const struct clients_handler clients_handler = {
-    .propose = on_propose, .read = on_read, .want_snapshot = on_want_snapshot};
+    .propose = on_propose, .read = on_read, .want_snapshot = on_want_snapshot, .lease = on_lease};
 
 /* ---- disk ---- */
 

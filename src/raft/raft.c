@@ -505,6 +505,11 @@ bool raft_entry_at(const struct raft *raft, raft_index index, raft_term *term, u
     return true;
 }
 
+raft_term raft_current_term(const struct raft *raft)
+{
+    return raft->term;
+}
+
 void raft_status(const struct raft *raft, struct raft_status *out)
 {
     *out = (struct raft_status){

@@ -241,6 +241,7 @@ struct raft_status {
     struct raft_peer_status peers[MEMBERS_MAX]; /* the others; a leader's view */
     uint32_t peer_count;
 };
+raft_term raft_current_term(const struct raft *raft);
 void raft_status(const struct raft *raft, struct raft_status *out);
 
 /* The term of the entry at `index`; 0 when the log doesn't reach there. */

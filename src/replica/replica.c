@@ -2,6 +2,7 @@
 #include "replica/replica_internal.h"
 
 #include "base/mark.h"
+#include "base/random.h"
 #include "storage/raft_state.h"
 
 void replica_add_result(struct replica_effects *effects, const struct replica_result *result)
@@ -363,6 +364,24 @@ time_ns replica_deadline(const struct replica *replica)
 const struct store *replica_store(const struct replica *replica)
 {
     return replica->store;
+}
+
+void replica_identity(const struct replica *replica, uint64_t *cluster_id, member_id *self, raft_term *term)
+{
+    *cluster_id = replica->config.cluster_id;
+    *self = replica->config.raft.self;
+    *term = raft_current_term(replica->raft);
+}
+
+member_id replica_leader(const struct replica *replica)
+{
+    return replica->last_leader;
+}
+
+uint64_t replica_new_lease_id(const struct replica *replica, uint64_t count)
+{
+    uint64_t id = random_mix(replica->config.raft.seed ^ random_mix(replica->config.incarnation + count)) & INT64_MAX;
+    return id != 0 ? id : 1;
 }
 
 uint32_t replica_applied_chain(const struct replica *replica)

@@ -176,6 +176,12 @@ void replica_snapshot_end(struct replica *replica);
 /* ---- looking at it ---- */
 
 const struct store *replica_store(const struct replica *replica);
+/* What every answer of the etcd interface names. */
+void replica_identity(const struct replica *replica, uint64_t *cluster_id, member_id *self, raft_term *term);
+/* 0: nobody that is known. */
+member_id replica_leader(const struct replica *replica);
+/* An id for a lease that nobody has chosen: positive, and as good as unique for each `count` of this member's life. */
+uint64_t replica_new_lease_id(const struct replica *replica, uint64_t count);
 /*
  * The incarnation that this member's commands have, or will have once it is saved: with each save the host saves it as
  * well, and reports it with REPLICA_STATE_SAVED. It grows when the member learns from what it applies that it once had

@@ -103,7 +103,7 @@ struct api_call {
     bool head;
     struct entry *command;
     struct etcd_call *etcd; /* of the JSON gateway; NULL before its first call on this connection */
-    struct buffer key; /* kept between calls on a connection, so that a get allocates nothing */
+    struct buffer key;      /* kept between calls on a connection, so that a get allocates nothing */
 };
 
 /* Begins a call. `request` is borrowed for the time of the call of this function only. */

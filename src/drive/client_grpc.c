@@ -18,8 +18,8 @@ struct client_grpc {
 /* A gRPC call, or a plain request, under way. */
 struct rpc {
     struct client_grpc *client;
-    struct grpc_call *call;       /* NULL: a plain request */
-    struct http2_stream *stream;  /* of a plain request */
+    struct grpc_call *call;      /* NULL: a plain request */
+    struct http2_stream *stream; /* of a plain request */
     const struct etcd_method *method;
     struct etcd_call etcd;
     struct api_call http;

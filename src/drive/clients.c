@@ -12,8 +12,8 @@ _Static_assert(SLOT_BITS >= 17, "room for 100,000 connections");
 struct client {
     struct clients *clients;
     struct net_stream *stream;
-    struct http1_parser *parser;  /* NULL as long as it isn't clear what it speaks, and when that is HTTP/2 */
-    struct client_grpc *grpc;     /* when it speaks HTTP/2 */
+    struct http1_parser *parser;        /* NULL as long as it isn't clear what it speaks, and when that is HTTP/2 */
+    struct client_grpc *grpc;           /* when it speaks HTTP/2 */
     uint8_t first[HTTP2_PREFACE_BYTES]; /* its first bytes, as long as they may become the preface */
     uint8_t first_bytes;
     struct api_call call;

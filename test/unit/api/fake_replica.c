@@ -14,6 +14,24 @@ void replica_status(const struct replica *replica, struct replica_status *out)
     *out = replica->status;
 }
 
+void replica_identity(const struct replica *replica, uint64_t *cluster_id, member_id *self, raft_term *term)
+{
+    *cluster_id = replica->status.cluster_id;
+    *self = replica->status.self;
+    *term = replica->status.raft.term;
+}
+
+member_id replica_leader(const struct replica *replica)
+{
+    return replica->status.raft.leader;
+}
+
+uint64_t replica_new_lease_id(const struct replica *replica, uint64_t count)
+{
+    (void)replica;
+    return count;
+}
+
 static void refresh(void *user)
 {
     ((struct fixture *)user)->refreshed++;

@@ -572,8 +572,9 @@ static void look_at(struct sim_keeper *keeper, unsigned number)
 static void look_event(struct sim_event *event)
 {
     struct sim_keeper *keeper = (struct sim_keeper *)((char *)event - offsetof(struct sim_keeper, look));
+    bool joined = all_have_joined(keeper);
     for (unsigned i = 0; i < keeper->cluster->node_count; i++) look_at(keeper, i);
-    if (suspects(keeper) == 0) return;
+    if (suspects(keeper) == 0 && joined) return;
     sim_world_schedule(keeper->cluster->world, &keeper->look, keeper->cluster->world->now + LOOK_EVERY);
 }
 
@@ -587,6 +588,7 @@ void sim_keeper_init(struct sim_keeper *keeper, struct sim_cluster *cluster)
         cluster->nodes[i].disk.hooks = &hooks;
         cluster->nodes[i].disk.hooks_user = keeper;
     }
+    sim_world_schedule(cluster->world, &keeper->look, cluster->world->now + LOOK_EVERY);
 }
 
 unsigned sim_keeper_spare(const struct sim_keeper *keeper)

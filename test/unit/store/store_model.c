@@ -9,7 +9,6 @@
 #include "base/mem.h"
 
 #define KEY_BYTES_MAX 40u
-#define VALUE_BYTES_MAX 60u
 
 static int compare_keys(const void *a, const void *b)
 {
@@ -64,8 +63,7 @@ struct model model_cut(const struct model *model, size_t version_count, store_re
     return cut;
 }
 
-/* A version's value follows from its place in time. */
-static struct bytes value_of(const struct model_version *version, uint8_t value[VALUE_BYTES_MAX])
+struct bytes model_value(const struct model_version *version, uint8_t value[MODEL_VALUE_BYTES_MAX])
 {
     for (uint32_t i = 0; i < version->value_bytes; i++) {
         value[i] = (uint8_t)(random_mix((uint64_t)version->mod_revision * 1000 + version->sub_revision) >> i % 56);
@@ -115,10 +113,10 @@ static struct model_version *model_add(struct model *model, uint32_t key, uint32
 void model_check_record(const struct model *model, const struct model_version *version,
                         const struct store_record *record)
 {
-    uint8_t value[VALUE_BYTES_MAX];
+    uint8_t value[MODEL_VALUE_BYTES_MAX];
     assert_non_null(record);
     assert_true(bytes_equal(store_record_key(record), model->keys[version->key]));
-    assert_true(bytes_equal(store_record_value(record), value_of(version, value)));
+    assert_true(bytes_equal(store_record_value(record), model_value(version, value)));
     assert_int_equal(record->create_revision, version->create_revision);
     assert_int_equal(record->mod_revision, version->mod_revision);
     assert_int_equal(record->sub_revision, version->sub_revision);
@@ -139,7 +137,7 @@ static void check_previous(const struct model *model, const struct model_version
 
 static void put(struct model *model, struct store *store, struct random *random, uint32_t key, uint32_t sub_revision)
 {
-    uint8_t value[VALUE_BYTES_MAX];
+    uint8_t value[MODEL_VALUE_BYTES_MAX];
     const struct model_version *before = model_newest(model, key);
     struct model_version replaced = before ? *before : (struct model_version){.key = key};
     bool existed = before != NULL;
@@ -148,9 +146,9 @@ static void put(struct model *model, struct store *store, struct random *random,
     version->version = replaced.version + 1;
     version->create_revision = existed ? replaced.create_revision : version->mod_revision;
     version->lease = random_below(random, 3);
-    version->value_bytes = (uint32_t)random_between(random, 0, VALUE_BYTES_MAX);
+    version->value_bytes = (uint32_t)random_between(random, 0, MODEL_VALUE_BYTES_MAX);
     const struct store_record *previous;
-    store_put(store, model->keys[key], value_of(version, value), version->lease, &previous);
+    store_put(store, model->keys[key], model_value(version, value), version->lease, &previous);
     check_previous(model, existed ? &replaced : NULL, previous);
 }
 
@@ -247,12 +245,12 @@ void model_replay(const struct model *model, size_t from, struct store *store)
         store_begin(store);
         for (; from < model->version_count && model->versions[from].mod_revision == revision; from++) {
             const struct model_version *version = &model->versions[from];
-            uint8_t value[VALUE_BYTES_MAX];
+            uint8_t value[MODEL_VALUE_BYTES_MAX];
             struct bytes key = model->keys[version->key];
             if (version->is_tombstone) {
                 assert_true(store_delete(store, key, NULL));
             } else {
-                store_put(store, key, value_of(version, value), version->lease, NULL);
+                store_put(store, key, model_value(version, value), version->lease, NULL);
             }
         }
         assert_int_equal(store_end(store), revision);

@@ -7,6 +7,8 @@
 #include "base/random.h"
 #include "store/store.h"
 
+#define MODEL_VALUE_BYTES_MAX 60u
+
 struct model_version {
     uint32_t key; /* index into model.keys */
     bool is_tombstone;
@@ -43,6 +45,8 @@ void model_replay(const struct model *model, size_t from, struct store *store);
 
 /* The key's version at a revision, or NULL where there is none or it is deleted. */
 const struct model_version *model_get(const struct model *model, uint32_t key, store_revision revision);
+/* A version's value, which follows from its place in time. */
+struct bytes model_value(const struct model_version *version, uint8_t value[MODEL_VALUE_BYTES_MAX]);
 void model_check_record(const struct model *model, const struct model_version *version,
                         const struct store_record *record);
 /* All that the store can be asked: reads at all (when `thorough`, else some) readable revisions. */

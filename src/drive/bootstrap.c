@@ -321,8 +321,8 @@ static struct replica *new_replica(const struct bootstrap *bootstrap, const stru
     raft->heartbeat_interval = config->heartbeat_interval;
     raft->quick_start = true;
     raft->seed = random_number(bootstrap);
-    raft->append_bytes_max = 512 * 1024;
-    raft->inflight_bytes_max = 4 * 1024 * 1024;
+    raft->append_bytes_max = config->append_bytes_max;
+    raft->inflight_bytes_max = config->inflight_bytes_max;
     raft->cache_bytes_max = config->cache_bytes_max;
     raft->unapplied_bytes_max = 64 * 1024 * 1024;
     replica_config->cluster_id = state->cluster_id;
@@ -330,6 +330,7 @@ static struct replica *new_replica(const struct bootstrap *bootstrap, const stru
     replica_config->member_count = config->member_count;
     replica_config->snapshot_log_bytes_min = config->snapshot_log_bytes_min;
     replica_config->snapshot_state_percent = config->snapshot_state_percent;
+    replica_config->snapshot_slice_bytes = config->snapshot_slice_bytes;
     replica_config->history_bytes_budget = config->history_bytes_budget;
     replica_config->content_scrub = config->content_scrub;
     replica_config->requests_max = REPLICA_REQUESTS_LIMIT;

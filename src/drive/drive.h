@@ -49,8 +49,10 @@ struct drive_config {
     uint64_t history_bytes_budget; /* of a new cluster; replicated from then on, so it is no setting of a node */
     struct content_scrub_limits content_scrub; /* likewise */
     uint64_t cache_bytes_max;
-    uint64_t log_tail_bytes; /* log kept for peers behind a snapshot */
-    time_ns scrub_interval;  /* a pass over all files; 0: none (scrub.h) */
+    uint64_t log_tail_bytes;                       /* log kept for peers behind a snapshot */
+    uint64_t append_bytes_max, inflight_bytes_max; /* of log records, to a peer: see raft.h */
+    uint64_t snapshot_slice_bytes;                 /* of a snapshot that is being made, produced between two turns */
+    time_ns scrub_interval;                        /* a pass over all files; 0: none (scrub.h) */
     uint64_t scrub_bytes_per_second;
     uint32_t connections_max;
     uint64_t connection_memory_max; /* all clients' buffers together, bytes */

@@ -39,6 +39,7 @@ struct replica_config {
     uint32_t member_count;
     uint64_t snapshot_log_bytes_min; /* a snapshot starts when the log since the last one passes the larger of this */
     uint32_t snapshot_state_percent; /* and this share of the state's size */
+    uint64_t snapshot_slice_bytes;   /* about so much of one is produced at a time; 0: as the format aims at */
     uint64_t history_bytes_budget;   /* at the first start, the same for all members; later the snapshot's rules */
     struct content_scrub_limits content_scrub; /* likewise */
     uint32_t requests_max;                     /* writes under way, and as many reads; above it ERR_TOO_MANY; at most
@@ -168,7 +169,7 @@ time_ns replica_deadline(const struct replica *replica);
 enum error replica_snapshot_begin(struct replica *replica, uint64_t snapshot_id, struct snapshot_header *header);
 /* The snapshot that counted is lost or damaged: the next one may be of the same index. */
 void replica_snapshot_lost(struct replica *replica);
-/* Appends chunks for about SNAPSHOT_CHUNK_PAYLOAD_BYTES_TARGET; *done when the last one, END excluded, was appended. */
+/* Appends chunks for about snapshot_slice_bytes; *done when the last one, END excluded, was appended. */
 void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writer, struct buffer *out, bool *done);
 /* Releases the pin; also to give up early. */
 void replica_snapshot_end(struct replica *replica);

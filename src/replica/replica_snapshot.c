@@ -82,8 +82,9 @@ void replica_snapshot_next(struct replica *replica, struct snapshot_writer *writ
         MARK(SNAPSHOT_IN_SLICES);
     }
     buffer_clear(&replica->snapshot_scratch);
-    store_snapshot_next(replica->store, &replica->snapshot_writer, SNAPSHOT_CHUNK_PAYLOAD_BYTES_TARGET,
-                        &replica->snapshot_scratch);
+    size_t target = SNAPSHOT_CHUNK_PAYLOAD_BYTES_TARGET;
+    if (replica->config.snapshot_slice_bytes > 0) target = (size_t)replica->config.snapshot_slice_bytes;
+    store_snapshot_next(replica->store, &replica->snapshot_writer, target, &replica->snapshot_scratch);
     if (replica->snapshot_scratch.size > 0) {
         snapshot_write_chunk(writer, SNAPSHOT_CHUNK_KEYS, buffer_bytes(&replica->snapshot_scratch), out);
     }

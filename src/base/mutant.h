@@ -54,6 +54,8 @@
     X(LOG_GOES_BEFORE_SNAPSHOT, "log segments are removed before the snapshot that covers them counts")                \
     X(INSTALLS_OVER_OLD_LOG, "a snapshot is installed without resetting the log that doesn't match it")                \
     X(INSTALLS_OVER_LONGER_LOG, "a snapshot is installed over a log that reaches further")                             \
+    X(INSTALLS_OLDER_SNAPSHOT, "a leader's snapshot is installed though more than it holds is committed and applied")  \
+    X(SNAPSHOT_NAMES_A_LATER_INDEX, "a snapshot says that it holds an entry more than was applied")                    \
     X(SESSIONS_OF_A_LATER_INDEX, "a snapshot holds the window of repeats as it was at a later index")                  \
     X(CONTENT_SCRUB_ANEW, "after a snapshot the scrub of contents begins at the first key")                            \
     X(CONTENT_SCRUB_SEES_DEAD, "the scrub of contents reads tombstones, as far as they aren't freed yet")

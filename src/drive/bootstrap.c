@@ -2,6 +2,7 @@
 
 #include "base/mark.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "base/random.h"
 #include "drive/disk_tools.h"
 
@@ -371,7 +372,7 @@ static enum error note_uncertain(const struct bootstrap *bootstrap, struct raft_
         log_info(logger, "catching up before this member votes again", "last_index=%llu",
                  (unsigned long long)scan->last_index);
     }
-    if (state->catching_up) return ERR_OK;
+    if (state->catching_up || MUTANT(FORGETS_WHAT_IS_OWED)) return ERR_OK;
     state->catching_up = true;
     return state_file_save_now(bootstrap->state_file, state, text);
 }

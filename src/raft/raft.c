@@ -379,9 +379,10 @@ static void on_peer_lost(struct raft *raft, const struct raft_event *event, stru
 
 static void on_installed(struct raft *raft, const struct raft_event *event)
 {
-    CHECK(event->index > raft->commit);
+    CHECK(event->index > raft->commit || MUTANT(INSTALLS_OLDER_SNAPSHOT));
     /* Else what follows it in the log may have been acknowledged, and is lost. */
-    CHECK(raft_log_term(&raft->log, event->index) != event->log_term || MUTANT(INSTALLS_OVER_LONGER_LOG));
+    bool in_log = raft_log_term(&raft->log, event->index) == event->log_term;
+    CHECK(!in_log || MUTANT(INSTALLS_OVER_LONGER_LOG) || MUTANT(INSTALLS_OLDER_SNAPSHOT));
     raft->installing = false;
     raft_log_reset(&raft->log, event->index, event->log_term, event->chain);
     raft->commit = event->index;

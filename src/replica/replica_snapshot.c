@@ -38,6 +38,10 @@ enum error replica_snapshot_begin(struct replica *replica, uint64_t snapshot_id,
         .member_count = replica->config.member_count,
     };
     memcpy(header->members, replica->config.members, sizeof header->members);
+    if (MUTANT(SNAPSHOT_NAMES_A_LATER_INDEX)) {
+        raft_index next = header->index + 1;
+        if (raft_entry_at(replica->raft, next, &header->term, &header->chain)) header->index = next;
+    }
     return ERR_OK;
 }
 
@@ -290,7 +294,8 @@ bool replica_install_prepare(struct replica *replica)
     /* The log caught up meanwhile: then what it holds beyond the snapshot may have been acknowledged, and must stay. */
     bool in_log = raft_term_at(replica->raft, header->index) == header->term;
     if (status.commit >= header->index || in_log) MARK(SNAPSHOT_NOT_NEEDED);
-    if (status.commit >= header->index || (in_log && !MUTANT(INSTALLS_OVER_LONGER_LOG))) return false;
+    bool behind = status.commit < header->index || MUTANT(INSTALLS_OLDER_SNAPSHOT);
+    if (!behind || (in_log && !MUTANT(INSTALLS_OVER_LONGER_LOG) && !MUTANT(INSTALLS_OLDER_SNAPSHOT))) return false;
     if (status.last_index >= header->index) MARK(SNAPSHOT_OVER_CONFLICT);
     replica->installing = true;
     struct raft_effects none = {0};

@@ -48,6 +48,8 @@ func TestDifferential(t *testing.T) {
 	seed := number(t, "CORACLE_ETCD_SEED", uint64(time.Now().UnixNano()))
 	etcd, other := targets(t)
 	s := newSequence(t, seed, etcd, other)
+	s.awaitReady()
+	s.agree("the start (the cluster to compare must be new)")
 	part := func(name string, do func(t *testing.T)) {
 		if s.lost {
 			t.Errorf("%s: left out, since the two have gone apart", name)

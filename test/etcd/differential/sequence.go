@@ -7,7 +7,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 
@@ -85,6 +87,24 @@ func (s *sequence) run(count int) {
 	s.all(together)
 	s.syncWatches()
 	s.checkMembersAgree()
+}
+
+// awaitReady waits until every member answers.
+func (s *sequence) awaitReady() {
+	for _, target := range []*target{s.reference, s.candidate} {
+		for node := range target.conns {
+			read := &call{method: rangeKeys, request: &pb.RangeRequest{Key: []byte("a")}, node: node}
+			for deadline := time.Now().Add(answerLimit); ; time.Sleep(50 * time.Millisecond) {
+				a := target.do(read)
+				if a.code == codes.OK {
+					break
+				}
+				if time.Now().After(deadline) {
+					s.t.Fatalf("%s, member %d: no answer, but %s", target.name, node, a)
+				}
+			}
+		}
+	}
 }
 
 // agree checks that both servers are at the same revision with the same keys.

@@ -71,6 +71,9 @@ type target struct {
 	// leaky: a real etcd, whose watchers may see the previous value that another watcher asked for (docs/ETCD.md,
 	// row 'previous values nobody asked for').
 	leaky bool
+	// Tests of the comparison itself change answers here.
+	tamper      func(c *call, message proto.Message, err error) error
+	tamperWatch func(response *pb.WatchResponse) []*pb.WatchResponse
 
 	lock      sync.Mutex
 	clusterID uint64
@@ -126,6 +129,9 @@ func (target *target) do(c *call) answer {
 		err = target.firstOfStream(ctx, c.method, node, request, message)
 	default:
 		err = target.conns[node].Invoke(ctx, c.method.name, request, message)
+	}
+	if target.tamper != nil {
+		err = target.tamper(c, message, err)
 	}
 	if err != nil {
 		s := grpcstatus.Convert(err)

@@ -80,7 +80,13 @@ func (stream *watchStream) receive() {
 				stream.status = answer{code: s.Code(), text: s.Message()}
 			}
 		} else {
-			stream.take(response)
+			responses := []*pb.WatchResponse{response}
+			if stream.target.tamperWatch != nil {
+				responses = stream.target.tamperWatch(response)
+			}
+			for _, response := range responses {
+				stream.take(response)
+			}
 		}
 		stream.changed.Broadcast()
 		stream.lock.Unlock()

@@ -273,6 +273,28 @@ static void test_after_a_compaction(void **state)
     }
 }
 
+static void test_which_delete_it_was_after_a_compaction(void **state)
+{
+    (void)state;
+    /* Two, the first of which made a change that is compacted; or one. */
+    for (unsigned deletes = 1; deletes <= 2; deletes++) {
+        begin();
+        uint32_t operations[2];
+        for (unsigned i = 0; i < deletes; i++) {
+            put(1, 10 + i);
+            operations[i] = send(SIM_DELETE, 1, 0);
+            if (i + 1 == deletes) assert_int_equal(store_compact(f.a, store_current_revision(f.a)), ERR_OK);
+            store_change(f.a, 1, NULL);
+        }
+        struct sim_contents_verdict verdict = {0};
+        sim_contents_explain(f.a, &reader, &f.history, &verdict);
+        assert_false(verdict.violated);
+        assert_int_equal(f.history.operations[operations[0]].revision, deletes == 1 ? 3 : 0);
+        if (deletes == 2) assert_int_equal(f.history.operations[operations[1]].revision, 0);
+        assert_clean();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +304,7 @@ int main(void)
         cmocka_unit_test(test_acknowledged_writes_are_there),
         cmocka_unit_test(test_nothing_else_is_there),
         cmocka_unit_test(test_after_a_compaction),
+        cmocka_unit_test(test_which_delete_it_was_after_a_compaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

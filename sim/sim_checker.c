@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "storage/raft_state.h"
+#include "storage/snapshot.h"
 
 struct sim_known_entry {
     raft_term term;
@@ -18,8 +19,11 @@ struct sim_committed_in {
 
 void sim_checker_init(struct sim_checker *checker, struct sim_world *world, unsigned node_count)
 {
-    *checker = (struct sim_checker){
-        .world = world, .node_count = node_count, .log_prefix = "/data/log/log-", .state_file = "/data/state"};
+    *checker = (struct sim_checker){.world = world,
+                                    .node_count = node_count,
+                                    .log_prefix = "/data/log/log-",
+                                    .state_file = "/data/state",
+                                    .snapshot_directory = "/data/snapshot"};
 }
 
 void sim_checker_free(struct sim_checker *checker)
@@ -172,33 +176,62 @@ static void check_entry(struct sim_checker *checker, unsigned node, raft_index i
     checker->entry_of[index] = (uint32_t)checker->entry_count;
 }
 
+/* An entry that isn't what was there at the last look. */
+static void check_replaced(struct sim_checker *checker, unsigned node, const struct raft_status *raft, bool new_life,
+                           raft_index index, uint32_t chain)
+{
+    const struct sim_checked_node *checked = &checker->nodes[node];
+    uint32_t before = checked->chains[index], committed = committed_chain(checker, index);
+    if (before == 0 || before == chain) return;
+    /* An uncertain member that lost its entries, and perhaps its term, may take a deposed leader's for a while. */
+    if (raft->uncertain && checked->damaged && checked->first_damaged != 0 && index >= checked->first_damaged) return;
+    /* What a life only had in memory is gone with it, and an older entry may be on the disk in its place. */
+    if (new_life && index > checked->proven_last) return;
+    if (before == committed && index <= checker->commit) {
+        sim_checker_violated(checker, "node-%u replaced entry %llu, which was committed", node + 1, number(index));
+    } else if (new_life &&
+               chain != committed) { /* else a snapshot that it installed before the crash refutes its log */
+        sim_checker_violated(checker, "node-%u had made entry %llu durable, and has another one after its restart",
+                             node + 1, number(index));
+    }
+}
+
+/* Whatever replaces entries is of another term: so the log may end earlier, but not with an entry that was there. */
+static void check_shorter(struct sim_checker *checker, unsigned node, const struct raft_status *raft)
+{
+    const struct sim_checked_node *checked = &checker->nodes[node];
+    raft_term term;
+    uint32_t chain, before = chain_of(checked, raft->last_index);
+    if (raft->last_index >= checked->proven_last || before == 0) return;
+    if (!checker->view.entry(checker->user, node, raft->last_index, &term, &chain) || chain != before) return;
+    sim_checker_violated(checker, "node-%u had entries up to %llu durable, and dropped those after %llu", node + 1,
+                         number(checked->proven_last), number(raft->last_index));
+}
+
 /* Takes what is new of the node's log. It goes from the end backwards until it meets what was there at the last look: equal
    chain values have equal beginnings. */
 static void look_at_log(struct sim_checker *checker, unsigned node, const struct raft_status *raft, bool new_life)
 {
     struct sim_checked_node *checked = &checker->nodes[node];
     checked->chains = reach(checked->chains, &checked->chain_capacity, raft->last_index, sizeof *checked->chains);
-    raft_index index = raft->last_index;
+    if (!new_life) check_shorter(checker, node, raft);
+    raft_index index = raft->last_index, proven_last = checked->proven_last;
     for (;; index--) {
         raft_term term;
         uint32_t chain;
         if (!checker->view.entry(checker->user, node, index, &term, &chain)) break;
         uint32_t before = checked->chains[index];
         if (before == chain && index <= checked->seen_last) break;
-        uint32_t committed = committed_chain(checker, index);
-        /* An uncertain member that lost its entries, and perhaps its term, may take a deposed leader's for a while. */
-        bool excused =
-            raft->uncertain && checked->damaged && checked->first_damaged != 0 && index >= checked->first_damaged;
-        /* What a life only had in memory is gone with it, and an older entry may be on the disk in its place. */
-        excused |= new_life && index > checked->proven_last;
-        if (committed != 0 && before == committed && chain != committed && index <= checker->commit && !excused) {
-            sim_checker_violated(checker, "node-%u replaced entry %llu, which was committed", node + 1, number(index));
-        }
-        if (before != chain && checked->proven_last >= index) checked->proven_last = index - 1;
+        check_replaced(checker, node, raft, new_life, index, chain);
+        if (before != chain && proven_last >= index) proven_last = index - 1;
         checked->chains[index] = chain;
         if (index == 0) break;
         check_entry(checker, node, index, term, chain);
     }
+    if (proven_last > raft->last_index) proven_last = raft->last_index; /* lost by damage; or check_shorter says so */
+    checked->proven_last = proven_last;
+    /* What a life only had in memory may be replaced by anything in the next one, also by a deposed leader's entries. */
+    for (index = raft->last_index + 1; new_life && index <= checked->seen_last; index++) checked->chains[index] = 0;
     checked->seen_last = raft->last_index;
     if (!raft->uncertain && raft->durable_index > checked->proven_last) checked->proven_last = raft->durable_index;
 }
@@ -301,6 +334,26 @@ static void check_disk(struct sim_checker *checker, unsigned node, const struct 
     sim_disk_each_file(checker->view.disk(checker->user, node), checker->log_prefix, check_file, &look);
 }
 
+/* Contract rule 5, for the snapshot that the metadata on the device name. */
+static void check_snapshot(struct sim_checker *checker, unsigned node, raft_index index)
+{
+    if (checker->view.disk == NULL || checker->nodes[node].damaged || index == 0) return;
+    const struct sim_disk *disk = checker->view.disk(checker->user, node);
+    uint8_t slots[SLOT_COUNT * SLOT_BYTES];
+    char path[128], name[SNAPSHOT_NAME_BYTES], damage[SLOT_DAMAGE_BYTES];
+    struct snapshot_metadata metadata;
+    uint64_t generation;
+    snprintf(path, sizeof path, "%s/metadata", checker->snapshot_directory);
+    size_t size = sim_disk_read_durable(disk, path, 0, slots, sizeof slots);
+    if (snapshot_metadata_decode(bytes_of(slots, size), &metadata, &generation, damage) != ERR_OK) return;
+    if (metadata.index != index) return; /* the next one is about to count */
+    snapshot_name(metadata.epoch, name);
+    snprintf(path, sizeof path, "%s/%s", checker->snapshot_directory, name);
+    if (sim_disk_find(disk, path) != NULL && sim_disk_file_is_durable(disk, path)) return;
+    sim_checker_violated(checker, "node-%u has a snapshot of entry %llu that counts, but %s isn't synced with its name",
+                         node + 1, number(index), path);
+}
+
 /* ---- the rest ---- */
 
 static void check_leader(struct sim_checker *checker, unsigned node, const struct replica_status *whole)
@@ -365,6 +418,15 @@ static void check_monotone(struct sim_checker *checker, unsigned node, const str
     }
 }
 
+/* Whether the log ended otherwise than it does now, which is as committed: then what followed was in conflict, too. */
+static bool refuted_by_snapshot(const struct sim_checker *checker, unsigned node, raft_index last_index)
+{
+    uint32_t before = chain_of(&checker->nodes[node], last_index), chain;
+    raft_term term;
+    return before != 0 && checker->view.entry(checker->user, node, last_index, &term, &chain) && chain != before &&
+           chain == committed_chain(checker, last_index);
+}
+
 /* The first status of a new life. What wasn't durable may have gone back. */
 static void check_restart(struct sim_checker *checker, unsigned node, const struct raft_status *raft)
 {
@@ -377,7 +439,9 @@ static void check_restart(struct sim_checker *checker, unsigned node, const stru
     if (checked->known && raft->last_index < checked->last.durable_index) {
         bool excused =
             checked->damaged && checked->first_damaged != 0 && raft->last_index + 1 >= checked->first_damaged;
-        if (!excused) {
+        if (refuted_by_snapshot(checker, node, raft->last_index)) {
+            /* The crash came when the snapshot counted, and before the log was begun anew. */
+        } else if (!excused) {
             sim_checker_violated(checker, "node-%u had made index %llu durable, and has only %llu after its restart",
                                  node + 1, number(checked->last.durable_index), number(raft->last_index));
         } else if (!raft->uncertain) {
@@ -403,6 +467,19 @@ static void check_restart(struct sim_checker *checker, unsigned node, const stru
     checked->state_damaged = false;
 }
 
+/* The read index that made it certain was confirmed after it came back. */
+static void check_debt(struct sim_checker *checker, unsigned node, const struct raft_status *raft)
+{
+    struct sim_checked_node *checked = &checker->nodes[node];
+    if (raft->uncertain || !checked->owes) return;
+    checked->owes = false;
+    uint32_t own = chain_of(checked, checked->owed_index), chain = committed_chain(checker, checked->owed_index);
+    if (raft->durable_index >= checked->owed_index && (own == 0 || chain == 0 || own == chain)) return;
+    sim_checker_violated(checker,
+                         "node-%u takes its log up to %llu for complete, and %llu was committed before it came back",
+                         node + 1, number(raft->durable_index), number(checked->owed_index));
+}
+
 void sim_checker_look(struct sim_checker *checker, unsigned node)
 {
     struct replica_status status;
@@ -425,6 +502,15 @@ void sim_checker_look(struct sim_checker *checker, unsigned node)
     checked->new_life = false;
     look_at_log(checker, node, raft, new_life);
     if (more_durable) check_disk(checker, node, raft);
+    if (new_life || status.snapshot_index != checked->snapshot_index) {
+        checked->snapshot_index = status.snapshot_index;
+        check_snapshot(checker, node, status.snapshot_index);
+    }
+    if (new_life && raft->uncertain) {
+        checked->owes = true;
+        checked->owed_index = checker->commit;
+    }
+    check_debt(checker, node, raft);
     check_leader(checker, node, &status);
     check_hash(checker, node, &status);
     if (status.diverged)

@@ -14,10 +14,13 @@
  *     no unsynced sector in the log's files and no unsynced name;
  *   - applied <= commit <= last index; within the life of a process, the term, and the commit and applied indexes, never go
  *     back; one vote in a term, over restarts too;
- *   - a node that starts again still has what it had made durable, and the term and vote that it had; after crashes alone it
- *     is certain.
+ *   - within a life, what is durable is replaced by entries of another term only, and never just goes;
+ *   - a snapshot that counts is durable, with its name (rule 5);
+ *   - a node that starts again still has what it had made durable, in the same form, and the term and vote that it had; after
+ *     crashes alone it is certain;
+ *   - one that is certain again, after it was not, has all that was committed before it came back.
  *
- * A node whose disk was damaged is exempt from the last rule as far as sim_checker_damaged says, and no further; when entries
+ * A node whose disk was damaged is exempt from the last rule but one as far as sim_checker_damaged says, and no further; when entries
  * that it had made durable are gone, it must know that (`uncertain`).
  *
  * Each entry is looked at once on each node; the rest costs a constant time for each turn.
@@ -35,12 +38,15 @@ struct sim_checked_node {
     bool was_uncertain; /* it may have crashed before it had saved that it is certain */
     bool damaged, state_damaged;
     raft_index first_damaged;
+    bool owes; /* it was uncertain; then it must have what is committed up to there before it is certain */
+    raft_index owed_index;
     struct raft_status last; /* of this life, or the one before */
 
     uint32_t *chains; /* by index: of its log, as far as it was seen; 0: it wasn't */
     size_t chain_capacity;
     raft_index seen_last;   /* as of the last look: the end of its log */
     raft_index proven_last; /* the last entry of its log that it ever had durable */
+    raft_index snapshot_index;
 
     /* As it stopped: what both slots held. */
     bool has_saved;
@@ -88,6 +94,7 @@ struct sim_checker {
     /* Where its files are. */
     const char *log_prefix;
     const char *state_file;
+    const char *snapshot_directory;
 };
 
 /* The view is the caller's to fill in, and the paths when they aren't those of sim_cluster.c. */

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "storage/raft_state.h"
+#include "storage/snapshot.h"
 
 enum { NODES = 3, ENTRIES_MAX = 64 };
 
@@ -270,6 +271,20 @@ static void test_committed_entries_stay(void **state)
     assert_found("node-3 has another entry 1 committed");
 }
 
+static void test_what_was_in_memory_only_may_be_replaced_after_a_restart(void **state)
+{
+    (void)state;
+    begin();
+    append_all(1, 2, 1);
+    append_all(2, 3, 2);
+    f.checker.nodes[2].proven_last = f.checker.nodes[2].last.durable_index = 1;
+    commit(1, 2);
+    raft_of(3)->last_index = raft_of(3)->durable_index = 1;
+    restart(3);
+    append(3, 2, 2, 9); /* of a leader that doesn't know that it is none any more */
+    assert_true(clean());
+}
+
 static void test_what_is_applied_is_what_is_committed(void **state)
 {
     (void)state;
@@ -506,6 +521,129 @@ static void test_durable_means_synced(void **state)
     }
 }
 
+static void test_what_is_durable_is_replaced_or_stays(void **state)
+{
+    (void)state;
+    /* By variant: a conflict cuts the log and puts a shorter end there; the end just goes. */
+    for (unsigned variant = 0; variant < 2; variant++) {
+        begin();
+        for (raft_index i = 1; i <= 3; i++) append(2, i, 1, (uint32_t)i);
+        if (variant == 0) {
+            append(2, 2, 2, 7);
+            assert_true(clean());
+        } else {
+            raft_of(2)->last_index = raft_of(2)->durable_index = 2;
+            assert_found("node-2 had entries up to 3 durable, and dropped those after 2");
+        }
+    }
+    /* Over a restart: the same; another one where nothing was durable; another one where one was; after damage, which it knows of. */
+    for (unsigned variant = 0; variant < 4; variant++) {
+        begin();
+        append(2, 1, 1, 1);
+        append(2, 2, 1, 2);
+        if (variant == 1) f.checker.nodes[1].proven_last = f.checker.nodes[1].last.durable_index = 1;
+        if (variant > 0) f.nodes[1].log[2] = (struct fake_entry){2, 77};
+        if (variant == 3) sim_checker_damaged(&f.checker, 1, 2, false);
+        raft_of(2)->uncertain = variant == 3;
+        restart(2);
+        if (variant != 2) {
+            assert_true(clean());
+        } else {
+            assert_found("node-2 had made entry 2 durable, and has another one after its restart");
+        }
+    }
+}
+
+static void test_a_snapshot_refutes_a_log_over_a_crash(void **state)
+{
+    (void)state;
+    /* By variant: the entry that is there now is committed; it isn't. */
+    for (unsigned variant = 0; variant < 2; variant++) {
+        begin();
+        for (raft_index i = 1; i <= 3; i++) append(3, i, 1, (uint32_t)i);
+        lead(1, 2);
+        append(1, 1, 2, 7);
+        append(2, 1, 2, 7);
+        if (variant == 0) commit(1, 1);
+        f.nodes[2].log[1] = f.nodes[0].log[1];
+        f.nodes[2].in_memory = 2;
+        raft_of(3)->last_index = raft_of(3)->durable_index = 1;
+        restart(3);
+        if (variant == 0) {
+            assert_true(clean());
+        } else {
+            assert_found("node-3 had made index 3 durable, and has only 1 after its restart");
+        }
+    }
+}
+
+static void test_a_certain_member_has_what_was_committed_before_it_came_back(void **state)
+{
+    (void)state;
+    /* By variant: it has all; it lacks one; it lacks one that was committed since; it lacks one, and a restart made it certain. */
+    for (unsigned variant = 0; variant < 4; variant++) {
+        begin();
+        lead(1, 2);
+        append_all(1, 2, 1);
+        append(1, 2, 2, 2);
+        append(2, 2, 2, 2);
+        if (variant != 2) commit(1, 2);
+        sim_checker_damaged(&f.checker, 2, 1, false);
+        raft_of(3)->uncertain = true;
+        restart(3);
+        assert_false(f.checker.violated);
+        if (variant == 2) commit(1, 2);
+        if (variant == 0) append(3, 2, 2, 2);
+        raft_of(3)->uncertain = false;
+        if (variant == 3) restart(3);
+        look(3);
+        if (variant == 0 || variant == 2) {
+            assert_true(clean());
+        } else {
+            assert_found("node-3 takes its log up to 1 for complete, and 2 was committed before it came back");
+        }
+    }
+}
+
+static void write_file(struct sim_disk *disk, const char *path, struct bytes bytes)
+{
+    struct disk_file *file;
+    assert_int_equal(disk_open(&disk->disk, path, DISK_WRITE | DISK_CREATE, &file), ERR_OK);
+    assert_int_equal(disk_write(&disk->disk, file, 0, bytes.data, bytes.size), ERR_OK);
+    disk_close(&disk->disk, file);
+}
+
+static void test_a_snapshot_that_counts_is_durable(void **state)
+{
+    (void)state;
+    static uint8_t slots[SLOT_COUNT * SLOT_BYTES];
+    /* By variant: durable; the name isn't; it isn't there; not the one that the metadata name. */
+    for (unsigned variant = 0; variant < 4; variant++) {
+        begin();
+        f.checker.view.disk = fake_disk;
+        struct sim_disk *disk = &f.nodes[0].disk;
+        struct snapshot_metadata metadata = {.epoch = 4, .index = variant == 3 ? 2 : 1, .term = 1, .snapshot_id = 9};
+        char name[SNAPSHOT_NAME_BYTES], path[128];
+        snapshot_name(4, name);
+        snprintf(path, sizeof path, "/data/snapshot/%s", name);
+        assert_int_equal(disk_make_directories(&disk->disk, "/data/snapshot"), ERR_OK);
+        for (unsigned i = 0; i < SLOT_COUNT; i++)
+            snapshot_metadata_encode(&metadata, 1, slots + (size_t)i * SLOT_BYTES);
+        write_file(disk, "/data/snapshot/metadata", bytes_of(slots, sizeof slots));
+        if (variant == 0) write_file(disk, path, bytes_of(slots, 100));
+        sim_disk_sync_all(disk);
+        if (variant == 1) write_file(disk, path, bytes_of(slots, 100));
+        append_all(1, 1, 1);
+        commit(1, 1);
+        f.nodes[0].status.snapshot_index = 1;
+        if (variant == 0 || variant == 3) {
+            assert_true(clean());
+        } else {
+            assert_found("node-1 has a snapshot of entry 1 that counts, but /data/snapshot/");
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,10 +652,15 @@ int main(void)
         cmocka_unit_test(test_logs_match),
         cmocka_unit_test(test_a_leader_has_what_is_committed),
         cmocka_unit_test(test_committed_entries_stay),
+        cmocka_unit_test(test_what_was_in_memory_only_may_be_replaced_after_a_restart),
         cmocka_unit_test(test_what_is_applied_is_what_is_committed),
         cmocka_unit_test(test_committed_is_durable_on_a_majority),
         cmocka_unit_test(test_nothing_goes_back),
         cmocka_unit_test(test_restarts_keep_what_was_durable),
+        cmocka_unit_test(test_what_is_durable_is_replaced_or_stays),
+        cmocka_unit_test(test_a_snapshot_refutes_a_log_over_a_crash),
+        cmocka_unit_test(test_a_certain_member_has_what_was_committed_before_it_came_back),
+        cmocka_unit_test(test_a_snapshot_that_counts_is_durable),
         cmocka_unit_test(test_damage_excuses_what_it_can_have_taken),
         cmocka_unit_test(test_votes_are_on_the_device),
         cmocka_unit_test(test_term_and_vote_outlive_restarts),

@@ -104,7 +104,9 @@ static void take_frame(struct sim_box *box, const struct sim_box_rules *rules, s
         counters->greetings_changed++;
         bytes = buffer_bytes(&changed);
     }
-    bool spared = greeting && !rules->greetings_too;
+    bool loaded = frame->trailer.size > 0;
+    bool spared =
+        greeting ? !rules->greetings_too : rules->frames != SIM_BOX_ALL && loaded != (rules->frames == SIM_BOX_LOADED);
     if (!spared && random_chance(random, rules->drop)) {
         counters->dropped++;
     } else if (!spared && random_chance(random, rules->hold)) {

@@ -14,8 +14,12 @@
 #include "base/types.h"
 #include "replica/peer_codec.h"
 
+/* Which frames the rules are for: with a load, of entries or of a snapshot; or without: heartbeats, answers, votes. */
+enum sim_box_frames { SIM_BOX_ALL, SIM_BOX_LOADED, SIM_BOX_BARE };
+
 /* Per mille of the frames, each drawn by itself, in this order. All zero: everything passes. */
 struct sim_box_rules {
+    enum sim_box_frames frames;
     unsigned drop;
     unsigned duplicate; /* at once, or one of the two held */
     unsigned hold;      /* for a time up to hold_max, while others pass */

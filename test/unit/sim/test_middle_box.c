@@ -95,6 +95,27 @@ static void test_dropped_frames_are_missing_and_the_others_in_order(void **state
     tear_down();
 }
 
+static void test_rules_for_some_frames_spare_the_others(void **state)
+{
+    (void)state;
+    static const enum sim_box_frames kinds[] = {SIM_BOX_LOADED, SIM_BOX_BARE};
+    for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
+        set_up(5);
+        struct sim_box_rules rules = {.drop = 1000, .frames = kinds[i]};
+        struct peer_message loaded = {
+            .type = PEER_SNAPSHOT, .from = 1, .to = 2, .term = 7, .total = 3, .data = bytes_of("abc", 3)};
+        struct buffer frames = {0};
+        uint64_t list[2];
+        make_frame(6, &frames);
+        peer_message_encode(&loaded, &frames);
+        sim_box_take(box, &rules, &dice, 0, buffer_bytes(&frames), &out, &counters);
+        assert_int_equal(terms(list, 2), 1);
+        assert_int_equal(list[0], kinds[i] == SIM_BOX_LOADED ? 6 : 7);
+        buffer_free(&frames);
+        tear_down();
+    }
+}
+
 static void test_duplicates_come_at_once_or_later(void **state)
 {
     (void)state;
@@ -195,6 +216,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_without_rules_all_passes_in_order),
         cmocka_unit_test(test_dropped_frames_are_missing_and_the_others_in_order),
+        cmocka_unit_test(test_rules_for_some_frames_spare_the_others),
         cmocka_unit_test(test_duplicates_come_at_once_or_later),
         cmocka_unit_test(test_held_frames_come_when_they_are_due),
         cmocka_unit_test(test_swapped_frames_change_places_and_none_is_lost),

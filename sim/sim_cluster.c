@@ -192,6 +192,7 @@ static void turn_ended(void *user, unsigned number)
     struct sim_cluster *cluster = user;
     /* Also a turn in which the node ended: it may have acknowledged something before. */
     if (cluster->nodes[number].state != SIM_NODE_DOWN) sim_checker_look(&cluster->checker, number);
+    if (cluster->hooks != NULL && cluster->hooks->turned != NULL) cluster->hooks->turned(cluster->hooks_user, number);
 }
 
 static const struct replica *replica_of(void *user, unsigned number)

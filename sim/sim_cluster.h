@@ -60,6 +60,8 @@ struct sim_marks {
 struct sim_cluster_hooks {
     /* A node logged a line, of level INFO or above. */
     void (*logged)(void *user, unsigned node, enum log_level level, const char *event, const char *fields);
+    /* A node's turn ended, and was checked. */
+    void (*turned)(void *user, unsigned node);
     /* A process ended by itself, or failed to start. */
     void (*ended)(void *user, unsigned node, int exit_code, const char *text);
 };

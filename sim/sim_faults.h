@@ -11,7 +11,8 @@
 #include <stdint.h>
 
 #define SIM_FAULT_GROUPS(X)                                                                                            \
-    X(CRASHES, "crashes") X(NETWORK, "network") X(DISK, "disk") X(CLOCK, "clock") X(PROCESS, "process")
+    X(CRASHES, "crashes")                                                                                              \
+    X(NETWORK, "network") X(DISK, "disk") X(CLOCK, "clock") X(PROCESS, "process") X(STORMS, "storms")
 
 #define SIM_FAULTS(X)                                                                                                  \
     X(KILL_ONE, "kill", CRASHES, "one node killed")                                                                    \
@@ -19,6 +20,7 @@
     X(KILL_ALL, "kill-all", CRASHES, "all nodes killed at once")                                                       \
     X(POWER_ALL, "power-all", CRASHES, "all nodes without power at once")                                              \
     X(CRASH_AT_WRITE, "crash-at-write", CRASHES, "power lost at a disk operation")                                     \
+    X(AMBUSH, "ambush", CRASHES, "a crash that lies in wait for a moment")                                             \
     X(ISOLATE, "isolate", NETWORK, "one node cut off")                                                                 \
     X(ONE_WAY, "one-way", NETWORK, "a link blocked one way")                                                           \
     X(BRIDGE, "bridge", NETWORK, "two nodes that reach each other by others only")                                     \
@@ -49,7 +51,10 @@
     X(STOP, "stop", PROCESS, "one node stopped in order")                                                              \
     X(PAUSE, "pause", PROCESS, "a process paused")                                                                     \
     X(WIPE, "wipe", PROCESS, "a node with an empty disk")                                                              \
-    X(OTHER_VERSION, "version", PROCESS, "a node restarted with another version of the protocol")
+    X(OTHER_VERSION, "version", PROCESS, "a node restarted with another version of the protocol")                      \
+    X(REIGNS, "reigns", STORMS, "each leader soon cut off, the one before back")                                       \
+    X(HOLD_BACK, "hold-back", STORMS, "frames between members held back one by one")                                   \
+    X(OVERTAKE, "overtake", STORMS, "a snapshot overtaken by the next leader's log")
 
 #define SIM_FAULT_ENUM(name, word, group, text) SIM_FAULT_##name,
 enum sim_fault { SIM_FAULTS(SIM_FAULT_ENUM) SIM_FAULT_COUNT };

@@ -12,14 +12,14 @@
 #define OPERATIONS_AHEAD_MAX 40
 /* Seeds in a thousand whose last fault is a ruin. */
 #define RUIN_PER_MILLE 30
+/* Those in which most faults are storms of one kind. */
+#define FOCUS_PER_MILLE 250
 /* Those in which all members may be damaged at a time. */
 #define ANYBODY_PER_MILLE 60
 
 static time_ns up_to(struct sim_nemesis *nemesis, time_ns limit)
 {
-    /* Short ones and long ones: each order of magnitude is as likely. */
-    time_ns scale = limit >> random_below(&nemesis->random, 8);
-    return (time_ns)random_below(&nemesis->random, (uint64_t)scale + 1);
+    return sim_up_to(&nemesis->random, limit);
 }
 
 static unsigned any_node(struct sim_nemesis *nemesis)
@@ -181,6 +181,8 @@ static void damage(struct sim_nemesis *nemesis, unsigned node, enum sim_damage k
 {
     if (!sim_keeper_damage(&nemesis->keeper, node, kind) || random_chance(&nemesis->random, 500)) return;
     bool power_loss = random_chance(&nemesis->random, 500);
+    if (random_chance(&nemesis->random, 400) && sim_faults_have(nemesis->allowed, SIM_FAULT_AMBUSH))
+        sim_ambush_lay_for_uncertain(&nemesis->ambush);
     sim_cluster_crash(nemesis->cluster, node, power_loss, up_to(nemesis, DOWN_NS_MAX));
 }
 
@@ -209,7 +211,16 @@ static void inject(struct sim_nemesis *nemesis, enum sim_fault fault)
         }
         break;
     case SIM_FAULT_CRASH_AT_WRITE:
+        node->crash_is_kill = false;
         node->disk.crash_at = node->disk.counters.operations + random_between(random, 1, OPERATIONS_AHEAD_MAX);
+        break;
+    case SIM_FAULT_AMBUSH:
+        sim_ambush_lay(&nemesis->ambush);
+        break;
+    case SIM_FAULT_REIGNS:
+    case SIM_FAULT_HOLD_BACK:
+    case SIM_FAULT_OVERTAKE:
+        sim_storm_begin(&nemesis->storm, fault);
         break;
     case SIM_FAULT_STOP:
         sim_cluster_stop(cluster, number, up_to(nemesis, DOWN_NS_MAX));
@@ -391,6 +402,9 @@ static bool is_possible(enum sim_fault fault, unsigned node_count)
     case SIM_FAULT_MEDDLE:
     case SIM_FAULT_OTHER_VERSION:
         return node_count >= 2;
+    case SIM_FAULT_REIGNS:
+    case SIM_FAULT_HOLD_BACK:
+    case SIM_FAULT_OVERTAKE:
     case SIM_FAULT_BRIDGE:
     case SIM_FAULT_READ_ERROR:
     case SIM_FAULT_LOST_WRITE:
@@ -405,11 +419,42 @@ static bool is_possible(enum sim_fault fault, unsigned node_count)
     }
 }
 
+static void logged(void *user, unsigned node, enum log_level level, const char *event, const char *fields)
+{
+    struct sim_nemesis *nemesis = user;
+    (void)level;
+    sim_ambush_logged(&nemesis->ambush, node, event);
+    sim_storm_logged(&nemesis->storm, node, event, fields);
+}
+
+static void turned(void *user, unsigned node)
+{
+    struct sim_nemesis *nemesis = user;
+    sim_storm_turned(&nemesis->storm, node);
+}
+
+static const struct sim_cluster_hooks hooks = {.logged = logged, .turned = turned};
+
+/* One kind of storm is most of what comes, and of the rest there is less. */
+static void focus(struct sim_nemesis *nemesis)
+{
+    static const enum sim_fault kinds[] = {SIM_FAULT_REIGNS, SIM_FAULT_HOLD_BACK, SIM_FAULT_OVERTAKE, SIM_FAULT_AMBUSH};
+    struct random *random = &nemesis->random;
+    enum sim_fault kind = kinds[random_below(random, ARRAY_COUNT(kinds))];
+    unsigned others = 0;
+    for (unsigned fault = 0; fault < SIM_FAULT_COUNT; fault++) {
+        if (random_chance(random, 600)) nemesis->weights[fault] = 0;
+        if (fault != kind) others += nemesis->weights[fault];
+    }
+    nemesis->weights[kind] = 1 + 2 * others;
+}
+
 void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, struct sim_net *network,
                       struct sim_workload *workload, sim_fault_set allowed)
 {
     memset(nemesis, 0, sizeof *nemesis);
     nemesis->cluster = cluster;
+    nemesis->allowed = allowed;
     nemesis->network = network;
     nemesis->workload = workload;
     sim_keeper_init(&nemesis->keeper, cluster);
@@ -419,6 +464,10 @@ void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, 
         (struct sim_event){.run = disks_heal_event, .kind = SIM_EVENT_NEMESIS, .process = SIM_NO_PROCESS};
     nemesis->versions_heal =
         (struct sim_event){.run = versions_heal_event, .kind = SIM_EVENT_NEMESIS, .process = SIM_NO_PROCESS};
+    sim_ambush_init(&nemesis->ambush, cluster);
+    sim_storm_init(&nemesis->storm, cluster, network);
+    cluster->hooks = &hooks;
+    cluster->hooks_user = nemesis;
     struct random *random = &nemesis->random;
     sim_world_random(cluster->world, "nemesis", 0, random);
     for (unsigned fault = 0; fault < SIM_FAULT_COUNT; fault++) {
@@ -426,6 +475,9 @@ void sim_nemesis_init(struct sim_nemesis *nemesis, struct sim_cluster *cluster, 
         if (!sim_faults_have(allowed, (enum sim_fault)fault)) continue;
         if (is_possible((enum sim_fault)fault, cluster->node_count)) nemesis->weights[fault] = weight;
     }
+    sim_fault_set storms = sim_fault_group_set(SIM_FAULTS_STORMS) | (sim_fault_set)1 << SIM_FAULT_AMBUSH;
+    if (random_chance(random, FOCUS_PER_MILLE) && (allowed & storms) == storms && cluster->node_count >= 3)
+        focus(nemesis);
     nemesis->will_ruin = random_chance(random, RUIN_PER_MILLE) && sim_faults_have(allowed, SIM_FAULT_RUIN);
     if (random_chance(random, ANYBODY_PER_MILLE)) nemesis->keeper.rule = SIM_KEEPER_ANYBODY;
     static const time_ns intervals[] = {0, 200, 500, 1000, 2000, 4000};
@@ -461,6 +513,8 @@ void sim_nemesis_end(struct sim_nemesis *nemesis, bool minority_down)
     sim_world_cancel(world, &nemesis->heal);
     sim_world_cancel(world, &nemesis->disks_heal);
     sim_world_cancel(world, &nemesis->versions_heal);
+    sim_ambush_end(&nemesis->ambush);
+    sim_storm_end(&nemesis->storm);
     heal_versions(nemesis);
     sim_net_heal(nemesis->network);
     heal_disks(nemesis);

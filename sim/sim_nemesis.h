@@ -4,8 +4,10 @@
 #ifndef CORACLE_SIM_NEMESIS_H
 #define CORACLE_SIM_NEMESIS_H
 
+#include "sim/sim_ambush.h"
 #include "sim/sim_faults.h"
 #include "sim/sim_keeper.h"
+#include "sim/sim_storm.h"
 #include "sim/sim_workload.h"
 
 struct sim_nemesis {
@@ -13,8 +15,11 @@ struct sim_nemesis {
     struct sim_net *network;
     struct sim_workload *workload;
     struct sim_keeper keeper;
+    struct sim_ambush ambush;
+    struct sim_storm storm;
     struct random random;
     struct sim_event next, heal, disks_heal, versions_heal;
+    sim_fault_set allowed;
     unsigned weights[SIM_FAULT_COUNT];
     time_ns interval; /* between faults, in the mean; 0: none */
     time_ns disk_latency_max;

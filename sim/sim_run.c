@@ -58,6 +58,11 @@ static void draw_config(struct random *random, uint32_t load, struct drive_confi
     config->history_bytes_budget = operations_of(load, PICK(random, 1, 2, 5, 10, 20, 1000)) * OPERATION_LOG_BYTES;
     config->scrub_interval = (time_ns)PICK(random, 0, 1, 2, 5) * TIME_NS_PER_S;
     config->scrub_bytes_per_second = PICK(random, 1, 4, 64) * 1024 * 1024;
+    /* An entry a message, or some: then what one message carried is durable while the next is on its way. */
+    config->append_bytes_max = PICK(random, 1, 1, 500, 4096, 512 * 1024, 512 * 1024);
+    config->inflight_bytes_max = PICK(random, 1, 4096, 64 * 1024, 4096 * 1024, 4096 * 1024, 4096 * 1024);
+    /* Small ones take several turns, in which entries are applied. */
+    config->snapshot_slice_bytes = PICK(random, 2, 16, 256) * 1024;
 }
 
 /* Few keys in a slice, since few are live at a time; and often, since runs are short. */

@@ -89,6 +89,13 @@ static inline bool sim_event_scheduled(const struct sim_event *event)
 /* Runs the next event; false when there is none at or before `until` (then now == until). */
 bool sim_world_step(struct sim_world *world, time_ns until);
 
+/* A time up to this: short ones and long ones, each order of magnitude is as likely. */
+static inline time_ns sim_up_to(struct random *random, time_ns limit)
+{
+    time_ns scale = limit >> random_below(random, 8);
+    return (time_ns)random_below(random, (uint64_t)scale + 1);
+}
+
 /* The process stands still until then. */
 void sim_world_pause(struct sim_world *world, unsigned process, time_ns until);
 

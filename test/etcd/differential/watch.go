@@ -165,9 +165,16 @@ func (stream *watchStream) send(request *pb.WatchRequest) {
 	}
 }
 
+// wake lets who waits look again.
+func (stream *watchStream) wake() {
+	stream.lock.Lock()
+	defer stream.lock.Unlock()
+	stream.changed.Broadcast()
+}
+
 // await waits until something is so, and complains when it never is.
 func (stream *watchStream) await(what string, so func() bool) {
-	deadline := time.AfterFunc(answerLimit, func() { stream.changed.Broadcast() })
+	deadline := time.AfterFunc(answerLimit, stream.wake)
 	defer deadline.Stop()
 	started := time.Now()
 	stream.lock.Lock()
@@ -211,7 +218,7 @@ func (stream *watchStream) sync(revision int64) bool {
 		stream.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}})
 		stream.lock.Lock()
 		// A request isn't answered while a watcher still catches up; so ask again.
-		pause := time.AfterFunc(5*time.Millisecond, func() { stream.changed.Broadcast() })
+		pause := time.AfterFunc(5*time.Millisecond, stream.wake)
 		if stream.progress < revision && !stream.ended {
 			stream.changed.Wait()
 		}

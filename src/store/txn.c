@@ -174,9 +174,9 @@ static void do_range(struct evaluation *evaluation, const struct range_query *ra
     /* It was checked; a compaction can't come between. */
     if (range_collect(evaluation->store, range, &result) != ERR_OK) result = (struct range_result){.records = NULL};
     collect(evaluation, answer, result.records, result.record_count);
-    range_result_free(&result);
     answer->count = result.count;
     answer->more = result.more;
+    range_result_free(&result);
     answer->keys_only = range->keys_only;
     answer->zero_lease = range->keys_only && range->target != RANGE_BY_VALUE;
 }

@@ -453,11 +453,16 @@ bool http2_wants_out(const struct http2 *http2)
     return !http2->broken && (http2->mark_due || nghttp2_session_want_write(http2->session) != 0);
 }
 
+bool http2_wants_in(const struct http2 *http2)
+{
+    return !http2->dead && nghttp2_session_want_read(http2->session) != 0;
+}
+
 bool http2_done(const struct http2 *http2)
 {
     if (http2->broken) return true;
     if (nghttp2_session_want_write(http2->session)) return false;
-    return http2->dead || !nghttp2_session_want_read(http2->session);
+    return !http2_wants_in(http2);
 }
 
 void http2_shutdown(struct http2 *http2)

@@ -112,6 +112,9 @@ void http2_feed(struct http2 *http2, struct bytes bytes, time_ns now);
  */
 bool http2_out(struct http2 *http2, struct buffer *out, size_t bytes_max, time_ns now);
 
+/* False: what is fed is dropped. An error, or the client's goodbye with no stream left. */
+bool http2_wants_in(const struct http2 *http2);
+
 /* Whether http2_out would give anything. */
 bool http2_wants_out(const struct http2 *http2);
 

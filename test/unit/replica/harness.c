@@ -192,6 +192,9 @@ void harness_free(struct harness *harness)
     }
     for (uint32_t i = 0; i < harness->network_count; i++) mem_free(harness->network[i].bytes);
     for (uint32_t key = 0; key < HARNESS_KEYS; key++) mem_free(harness->keys[key].changes);
+    for (uint64_t number = 1; number <= harness->request_count; number++) {
+        replica_outcome_free(harness->requests[number].outcome);
+    }
     mem_free(harness->network);
     mem_free(harness->requests);
     mem_free(harness->points);
@@ -288,7 +291,13 @@ static void carry_out(struct harness *harness, struct harness_member *member)
     for (uint32_t i = 0; i < effects->raft.snapshot_peer_count; i++) {
         send_snapshot(harness, member, effects->raft.snapshot_peers[i]);
     }
-    for (uint32_t i = 0; i < effects->result_count; i++) harness_take_result(harness, member, &effects->results[i]);
+    for (uint32_t i = 0; i < effects->result_count; i++) {
+        struct replica_result *result = &effects->results[i];
+        harness_take_result(harness, member, result);
+        if (!harness->options.any_commands) continue;
+        harness->requests[result->request].outcome = result->outcome;
+        result->outcome = NULL;
+    }
     member->due = effects->snapshot_due;
     bool make = member->due && harness->options.make_snapshots && !member->making.active;
     replica_effects_clear(effects);
@@ -336,7 +345,8 @@ void harness_flush_all(struct harness *harness)
 
 static uint64_t *open_of(struct harness *harness, enum harness_kind kind)
 {
-    bool writes = kind == HARNESS_PUT || kind == HARNESS_DELETE || kind == HARNESS_GRANT || kind == HARNESS_REVOKE;
+    bool writes = kind == HARNESS_PUT || kind == HARNESS_DELETE || kind == HARNESS_GRANT || kind == HARNESS_REVOKE ||
+                  kind == HARNESS_COMMAND;
     return writes ? &harness->open_writes : &harness->open_reads;
 }
 
@@ -369,6 +379,12 @@ static uint64_t propose(struct harness *harness, uint64_t number, struct entry *
     struct replica_event event = {.type = REPLICA_PROPOSE, .request = number, .entry = entry};
     harness_step(harness, harness->requests[number].member, &event);
     return number;
+}
+
+uint64_t harness_command(struct harness *harness, member_id id, struct entry *entry)
+{
+    CHECK(harness->options.any_commands);
+    return propose(harness, ask(harness, HARNESS_COMMAND, id, 0), entry);
 }
 
 uint64_t harness_grant(struct harness *harness, member_id id, uint64_t lease, int64_t ttl_s)

@@ -46,6 +46,7 @@ struct harness_options {
     bool make_snapshots; /* when they are due; else only by harness_snapshot_begin */
     raft_index log_tail; /* entries kept before a snapshot's index */
     bool duplicates;     /* the test duplicates messages, so that a refusal may be of a copy */
+    bool any_commands;   /* of harness_command, which the model doesn't follow: only that members agree is checked */
 };
 
 struct harness_disk {
@@ -118,7 +119,8 @@ enum harness_kind {
     HARNESS_GRANT,
     HARNESS_REVOKE,
     HARNESS_RENEW,
-    HARNESS_TIME
+    HARNESS_TIME,
+    HARNESS_COMMAND
 };
 
 struct harness_request {
@@ -138,6 +140,8 @@ struct harness_request {
     bool lease_was_there; /* in the model, when it was asked for */
     raft_index lease_asked_at;
     time_ns lease_safe_until;
+    uint64_t count;                  /* of a command */
+    struct replica_outcome *outcome; /* of a command; the harness's */
     time_ns asked, answered;
 };
 
@@ -231,6 +235,8 @@ uint64_t harness_grant(struct harness *harness, member_id id, uint64_t lease, in
 uint64_t harness_revoke(struct harness *harness, member_id id, uint64_t lease);
 uint64_t harness_renew(struct harness *harness, member_id id, uint64_t lease);
 uint64_t harness_time(struct harness *harness, member_id id, uint64_t lease);
+/* Any command, moved; only with the option any_commands. */
+uint64_t harness_command(struct harness *harness, member_id id, struct entry *entry);
 uint64_t harness_read(struct harness *harness, member_id id, uint32_t key);
 uint64_t harness_want_snapshot(struct harness *harness, member_id id);
 const struct harness_request *harness_request(const struct harness *harness, uint64_t number);

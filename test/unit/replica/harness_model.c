@@ -135,7 +135,7 @@ static void model_apply(struct harness *harness, const struct entry *entry)
         harness->repeats++;
         return;
     }
-    if (command.kind == COMMAND_COMPACT) return;
+    if (command.kind == COMMAND_COMPACT || harness->options.any_commands) return;
     if (command.kind >= COMMAND_LEASE_GRANT) {
         model_lease(harness, &command);
         return;
@@ -219,6 +219,7 @@ void harness_check_member(struct harness *harness, struct harness_member *member
     } else if (point->hash != member->status.apply_hash) {
         harness_breach(harness, "%" PRIu64 " has another apply hash at %" PRIu64, member->id, applied);
     }
+    if (harness->options.any_commands) return;
     if (applied == harness->applied && member->status.revision != harness->revision) {
         harness_breach(harness, "%" PRIu64 " is at revision %" PRId64 " and not %" PRId64, member->id,
                        member->status.revision, harness->revision);
@@ -307,16 +308,17 @@ void harness_take_result(struct harness *harness, struct harness_member *member,
     request->error = result->error;
     request->revision = result->revision;
     request->existed = result->count > 0;
+    request->count = result->count;
     request->answered = harness->now;
     if (request->kind != HARNESS_GRANT) {
         request->ttl_s = result->ttl_s;
         request->granted_ttl_s = result->granted_ttl_s;
     }
     bool writes = request->kind == HARNESS_PUT || request->kind == HARNESS_DELETE || request->kind == HARNESS_GRANT ||
-                  request->kind == HARNESS_REVOKE;
+                  request->kind == HARNESS_REVOKE || request->kind == HARNESS_COMMAND;
     uint64_t *open = !writes ? &harness->open_reads : &harness->open_writes;
     *open -= 1;
-    if (result->error != ERR_OK || member->tampered) return;
+    if (result->error != ERR_OK || member->tampered || request->kind == HARNESS_COMMAND) return;
     if (is_of_lease(request->kind)) {
         take_lease_result(harness, request, number);
         return;
@@ -346,6 +348,7 @@ static void check_contents(struct harness *harness, const struct harness_member 
 {
     const struct store *store = replica_store(member->replica);
     store_verify(store);
+    if (harness->options.any_commands) return;
     uint64_t live = 0;
     for (uint32_t key = 0; key < HARNESS_KEYS; key++) {
         char text[12];

@@ -42,6 +42,8 @@ type sequence struct {
 	recent  []string
 	watches []*watches
 	watched int
+	// without are calls that are left out, for a server that isn't complete yet.
+	without map[string]bool
 	lost    bool
 }
 
@@ -56,6 +58,9 @@ func (s *sequence) run(count int) {
 	for i := 0; i < count && !s.lost; i++ {
 		followsUp := len(s.generator.next) > 0
 		c := s.generator.call()
+		if s.without[shortName(c)] {
+			continue
+		}
 		if !c.method.writes {
 			together = append(together, c)
 			if len(together) < togetherMost {
@@ -153,7 +158,9 @@ func (s *sequence) compare(c *call, expected, got answer) {
 	if !equal(expected, got) {
 		s.differ(kindOf(c, expected, got), fmt.Sprintf("  request:   %s\n  %-10s %s\n  %-10s %s\n%s",
 			c, s.reference.name+":", expected, s.candidate.name+":", got, s.relevant(c)))
-		s.lost = s.lost || revisionOf(expected) != revisionOf(got)
+		wrote := c.method.writes && (expected.message == nil) != (got.message == nil)
+		apart := expected.message != nil && got.message != nil && revisionOf(expected) != revisionOf(got)
+		s.lost = s.lost || wrote || apart
 	}
 	if c.method.writes {
 		s.note(fmt.Sprintf("%6d %s → %s", s.step, c, expected))

@@ -271,6 +271,9 @@ func (w *watches) both(do func(stream *watchStream)) {
 // times a second.
 func (s *sequence) watchStep(before bool) {
 	g := s.generator
+	if s.without["Watch"] {
+		return
+	}
 	if len(s.watches) == 0 || (len(s.watches) < streamsMost && g.chance(4)) {
 		node := g.rng.IntN(1 << 20)
 		s.watches = append(s.watches, &watches{streams: [2]*watchStream{s.reference.openWatch(node), s.candidate.openWatch(node)}})

@@ -245,6 +245,13 @@ struct client_grpc *client_grpc_new(struct client_grpc_host *host, void (*became
     client->user = user;
     struct grpc_limits limits = grpc_limits_default();
     limits.http_body_bytes_max = api_body_bytes_max(host->api->host->value_bytes_max);
+    /* As JSON, the largest value is a third longer than as protobuf, for which the defaults are. */
+    if (limits.http2.granted_bytes_max < limits.http_body_bytes_max) {
+        limits.http2.granted_bytes_max = limits.http_body_bytes_max;
+    }
+    if (limits.http2.kept_bytes_max < 2 * limits.http2.granted_bytes_max) {
+        limits.http2.kept_bytes_max = 2 * limits.http2.granted_bytes_max;
+    }
     client->grpc = grpc_new(&limits, &handler, client, host->now);
     return client;
 }

@@ -45,9 +45,7 @@ int etcd_json_http_status(enum grpc_status status)
 static void reply_error(struct api_call *call, enum grpc_status status, struct bytes text, struct buffer *out)
 {
     struct buffer body = {0};
-    buffer_append_string(&body, "{\"error\":");
-    json_write_string(&body, text);
-    buffer_append_format(&body, ",\"code\":%d,\"message\":", (int)status);
+    buffer_append_format(&body, "{\"code\":%d,\"message\":", (int)status);
     json_write_string(&body, text);
     buffer_append_string(&body, "}");
     api_reply(call, etcd_json_http_status(status), API_JSON, "", buffer_bytes(&body), out);

@@ -171,6 +171,25 @@ static struct bytes bytes_from(ProtobufCBinaryData data)
 static bool convert_txn(struct conversion *conversion, const Etcdserverpb__TxnRequest *request, size_t ops_max,
                         struct txn *out);
 
+/*
+ * What etcd makes of a compare whose target or result it doesn't know: all values of such a target are equal, and such a result holds
+ * for any two. The log knows no such compare; one of versions, which are never negative, says the same.
+ */
+static void convert_unknown(const Etcdserverpb__Compare *from, struct txn_compare *compare)
+{
+    int target = (int)from->target, result = (int)from->result;
+    bool target_known = target >= COMPARE_VERSION && target <= COMPARE_LEASE;
+    bool result_known = result >= COMPARE_EQUAL && result <= COMPARE_NOT_EQUAL;
+    if (target_known && result_known) return;
+    bool holds = !result_known || result == COMPARE_EQUAL;
+    /* No value compares to that of a missing key, whatever the result. */
+    bool exists = !result_known && target == COMPARE_VALUE;
+    compare->target = COMPARE_VERSION;
+    compare->result = holds ? COMPARE_GREATER : COMPARE_LESS;
+    compare->number = exists ? 0 : -1;
+    compare->value = (struct bytes){0};
+}
+
 static bool convert_compare(struct conversion *conversion, const Etcdserverpb__Compare *from, struct txn_compare *out)
 {
     *out = (struct txn_compare){.result = (enum compare_result)from->result,
@@ -198,6 +217,7 @@ static bool convert_compare(struct conversion *conversion, const Etcdserverpb__C
     default:
         break;
     }
+    convert_unknown(from, out);
     return true;
 }
 

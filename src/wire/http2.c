@@ -218,6 +218,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         return 0;
     case NGHTTP2_SETTINGS:
         http2->greeted = true;
+        if (frame->hd.flags & NGHTTP2_FLAG_ACK) http2->acknowledged = true;
         return 0;
     case NGHTTP2_PING:
         return on_ping(http2, &frame->ping);

@@ -96,8 +96,9 @@ struct http2 {
     bool mark_due; /* a mark was set that is reached already */
 
     bool greeted;
-    bool dead;   /* nothing is taken in any more */
-    bool broken; /* nghttp2 can't go on: nothing is sent either */
+    bool acknowledged; /* the client has our SETTINGS */
+    bool dead;         /* nothing is taken in any more */
+    bool broken;       /* nghttp2 can't go on: nothing is sent either */
     bool shutting_down;
     bool shutdown_told; /* the last GOAWAY is on its way */
 };

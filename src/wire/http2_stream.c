@@ -369,6 +369,20 @@ void http2_stream_unmark(struct http2_stream *stream)
 }
 
 /*
+ * What the client may still send, as it sees it once it knows our SETTINGS: less than nothing when it sent by the default window before. nghttp2
+ * changes its books only when it acknowledges them; what is told until then has to be right afterwards.
+ */
+static int64_t allowed_bytes(const struct http2_stream *stream)
+{
+    const struct http2 *http2 = stream->http2;
+    int64_t window = nghttp2_session_get_stream_effective_local_window_size(http2->session, stream->number);
+    int64_t used = nghttp2_session_get_stream_effective_recv_data_length(http2->session, stream->number);
+    int64_t to_come =
+        http2->acknowledged ? 0 : NGHTTP2_INITIAL_WINDOW_SIZE - (int64_t)http2->limits.stream_window_bytes;
+    return window - used - to_come;
+}
+
+/*
  * Tells the client that it may send more, where that is so: one window beyond what the owner has consumed, or what was granted. nghttp2 only keeps
  * the books here: it allows what was told, and its own way to consume knows no grants.
  */
@@ -376,8 +390,7 @@ static void open_window(struct http2_stream *stream)
 {
     struct http2 *http2 = stream->http2;
     int64_t window = http2->limits.stream_window_bytes;
-    int64_t allowed = nghttp2_session_get_stream_local_window_size(http2->session, stream->number);
-    if (allowed < 0) return;
+    int64_t allowed = allowed_bytes(stream);
     int64_t wanted = window - (int64_t)stream->unconsumed;
     bool urgent = (int64_t)stream->granted_left > allowed;
     if ((int64_t)stream->granted_left > wanted) wanted = (int64_t)stream->granted_left;
@@ -452,8 +465,7 @@ void http2_stream_expect(struct http2_stream *stream, size_t more)
     if (stream->ended || stream->in_last_frame || stream->gone || stream->reset) return;
     struct http2 *http2 = stream->http2;
     give_back(stream);
-    int32_t allowed = nghttp2_session_get_stream_local_window_size(http2->session, stream->number);
-    if (allowed >= 0 && more > (size_t)allowed) {
+    if ((int64_t)more > allowed_bytes(stream)) {
         stream->expected = more;
         stream->is_expecting = true;
         stream->previous_expecting = http2->expecting_last;

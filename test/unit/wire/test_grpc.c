@@ -376,6 +376,53 @@ static void test_many_large_messages_at_once(void **state)
     rig_end(&rig);
 }
 
+/*
+ * A client may send before it knows our SETTINGS, by a larger window than ours, and it learns of ours in the middle of a message: what it may send
+ * then must be enough for the rest of it.
+ */
+static void test_the_first_message_of_a_connection(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {16000, 17000, 40000, 65530, 70000, 200000, 1048576};
+    for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+        for (int knows = 0; knows <= 1; knows++) {
+            struct grpc_rig rig;
+            rig_begin(&rig, NULL);
+            frame_append_greeting(&rig.in);
+            frame_append_call(&rig.in, 1, "/t/Silent", NULL);
+            struct buffer message = {0};
+            uint8_t prefix[5];
+            grpc_frame_prefix(prefix, (uint32_t)sizes[i]);
+            buffer_append(&message, prefix, sizeof prefix);
+            buffer_append(&message, zeros(sizes[i]).data, sizes[i]);
+            int64_t window = knows ? 16384 : 65535; /* of stream and connection */
+            size_t sent = 0;
+            for (int rounds = 0; sent < message.size; rounds++) {
+                size_t size = message.size - sent < (size_t)window ? message.size - sent : (size_t)window;
+                append_data(&rig, 1, bytes_of(message.data + sent, size), sent + size == message.size);
+                sent += size;
+                window -= (int64_t)size;
+                rig_turn(&rig);
+                if (rounds == 0) {
+                    if (!knows) window += 16384 - 65535;
+                    frame_append(&rig.in, FRAME_SETTINGS, FLAG_ACK, 0, (struct bytes){0});
+                    rig_turn(&rig);
+                }
+                window += credit_of(&rig, 1);
+                buffer_clear(&rig.sent);
+                if (sent < message.size && (window <= 0 || rounds > 100)) {
+                    fail_msg("%zu bytes, knows %d: stuck after %zu", sizes[i], knows, sent);
+                }
+            }
+            assert_non_null(grpc_find(rig.grpc, 1));
+            assert_int_equal(http2_kept_bytes(grpc_http2(rig.grpc)), 0);
+            assert_false(rig_sent(&rig, "RST_STREAM"));
+            buffer_free(&message);
+            rig_end(&rig);
+        }
+    }
+}
+
 /* Message after message on one stream, some above the window: it must never starve, nor be given more than it needs. */
 static void test_a_stream_of_messages_goes_on(void **state)
 {
@@ -592,6 +639,7 @@ int main(void)
         cmocka_unit_test(test_refused_methods_and_types),
         cmocka_unit_test(test_bad_frames),
         cmocka_unit_test(test_many_large_messages_at_once),
+        cmocka_unit_test(test_the_first_message_of_a_connection),
         cmocka_unit_test(test_a_stream_of_messages_goes_on),
         cmocka_unit_test(test_held_call),
         cmocka_unit_test(test_held_call_fills_a_window),

@@ -380,6 +380,41 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// Our client against grpc-go's server.
+func TestOurClient(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo := func(_ any, stream grpc.ServerStream) error {
+		if method, _ := grpc.MethodFromServerStream(stream); method == "/t.T/Fail" {
+			return status.Error(codes.NotFound, "no: 100% über")
+		}
+		if _, ok := stream.Context().Deadline(); !ok {
+			return status.Error(codes.Internal, "no deadline")
+		}
+		for {
+			var message []byte
+			if err := stream.RecvMsg(&message); err == io.EOF {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if err := stream.SendMsg(&message); err != nil {
+				return err
+			}
+		}
+	}
+	server := grpc.NewServer(grpc.ForceServerCodec(raw{}), grpc.UnknownServiceHandler(echo), grpc.MaxConcurrentStreams(100))
+	go server.Serve(listener)
+	defer server.Stop()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	output, err := exec.Command(os.Getenv("CORACLE_GRPC_CLIENT"), port).CombinedOutput()
+	if err != nil || string(output) != "400 calls\n" {
+		t.Fatalf("%v: %s", err, output)
+	}
+}
+
 // nghttp2 forgets a stream as soon as it is closed, which is most of what a connection would cost, and passes over what a client sends
 // for it afterwards; and priorities are refused, by SETTINGS_NO_RFC7540_PRIORITIES, so their frames are passed over, too. The suite
 // wants an error for both. (Where the stream isn't closed yet, as the answer is still to come, there is one; so some fail by chance.)

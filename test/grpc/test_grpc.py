@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Clients that others wrote speak with wire/grpc: grpc-go, Go's HTTP/2 client, the conformance suite h2spec, and curl."""
+"""Clients that others wrote speak with wire/grpc: grpc-go, Go's HTTP/2 client, h2spec and curl; and our client with grpc-go's server."""
 
 import os
 import pathlib
@@ -9,6 +9,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("CORACLE_BUILD_DIR", HERE.parents[1] / "build" / "debug"))
 SERVER = BUILD / "test" / "grpc" / "grpc_server"
+CLIENT = BUILD / "test" / "grpc" / "grpc_client"
 TESTS = [
     "Unary",
     "ManyAtOnce",
@@ -19,6 +20,7 @@ TESTS = [
     "CancelAndDeadline",
     "Shutdown",
     "Plain",
+    "OurClient",
     "Conformance",
 ]
 
@@ -28,7 +30,7 @@ class Grpc(unittest.TestCase):
         done = subprocess.run(
             ["go", "test", "-count=1", "-v", "."],
             cwd=HERE,
-            env={**os.environ, "CORACLE_GRPC_SERVER": str(SERVER)},
+            env={**os.environ, "CORACLE_GRPC_SERVER": str(SERVER), "CORACLE_GRPC_CLIENT": str(CLIENT)},
             capture_output=True,
             text=True,
         )

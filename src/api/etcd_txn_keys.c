@@ -161,12 +161,13 @@ static bool look_at(struct arena *arena, const struct txn_op *ops, uint32_t coun
         struct touched then, otherwise;
         if (!look_at(arena, nested->success, nested->success_count, &then)) return false;
         if (!look_at(arena, nested->failure, nested->failure_count, &otherwise)) return false;
-        out->deletes = span_set_union(arena, &out->deletes, &then.deletes);
         if (clash(&then.puts, out, NULL)) return false;
         out->puts = key_set_union(arena, &out->puts, &then.puts);
-        out->deletes = span_set_union(arena, &out->deletes, &otherwise.deletes);
         if (clash(&otherwise.puts, out, &then.puts)) return false;
         out->puts = key_set_union(arena, &out->puts, &otherwise.puts);
+        /* Only now: one branch may put what the other one deletes. As in etcd, deletes aren't held against what stands before them. */
+        out->deletes = span_set_union(arena, &out->deletes, &then.deletes);
+        out->deletes = span_set_union(arena, &out->deletes, &otherwise.deletes);
     }
     struct key_set own;
     if (!own_puts(arena, ops, count, &own) || clash(&own, out, NULL)) return false;

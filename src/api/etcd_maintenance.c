@@ -134,7 +134,7 @@ enum api_wait etcd_hash_kv_begin(struct api *api, struct etcd_call *call, struct
     ProtobufCMessage *unpacked;
     if (!etcd_unpack(call, message, &unpacked)) return API_DONE;
     const struct store *store = replica_store(api->replica);
-    store_revision revision = ((const Etcdserverpb__HashKVRequest *)unpacked)->revision;
+    store_revision asked = ((const Etcdserverpb__HashKVRequest *)unpacked)->revision, revision = asked;
     store_revision compacted = store_compacted_revision(store), current = store_current_revision(store);
     if (revision > 0 && revision < compacted) return etcd_fail(call, ETCD_ERROR_COMPACTED);
     if (revision > current) return etcd_fail(call, ETCD_ERROR_FUTURE_REVISION);
@@ -143,7 +143,7 @@ enum api_wait etcd_hash_kv_begin(struct api *api, struct etcd_call *call, struct
     etcd_append_header(out, &header);
     protobuf_append_number(out, 2, hash_at(store, revision));
     protobuf_append_number(out, 3, (uint64_t)(compacted > 0 ? compacted : -1));
-    protobuf_append_number(out, 4, (uint64_t)revision);
+    protobuf_append_number(out, 4, (uint64_t)(asked == 0 ? revision : asked)); /* as etcd: one below 0 comes back */
     return API_DONE;
 }
 

@@ -34,7 +34,9 @@ type generator struct {
 	rng       *rand.Rand
 	revision  int64
 	compacted int64
-	leases    []int64
+	// compactions are the revisions that were ever compacted at.
+	compactions map[int64]bool
+	leases      []int64
 	// ownIDs are those of them whose id the sequence chose, so that keys made of the id are equal on both sides.
 	ownIDs map[int64]bool
 	// next are calls that must follow.
@@ -48,7 +50,7 @@ type generator struct {
 }
 
 func newGenerator(seed uint64) *generator {
-	return &generator{rng: rand.New(rand.NewPCG(seed, 5)), revision: 1, ownIDs: map[int64]bool{}}
+	return &generator{rng: rand.New(rand.NewPCG(seed, 5)), revision: 1, compactions: map[int64]bool{}, ownIDs: map[int64]bool{}}
 }
 
 func (g *generator) chance(one int) bool { return g.rng.IntN(one) == 0 }
@@ -136,7 +138,11 @@ func (g *generator) anyCall() *call {
 	case n < 926:
 		return &call{method: status, request: &pb.StatusRequest{}}
 	case n < 932:
-		return &call{method: hashKV, request: &pb.HashKVRequest{Revision: g.someRevision()}}
+		revision := g.someRevision()
+		if g.compactions[revision] {
+			revision = 0 // row 'hashes of compactions'
+		}
+		return &call{method: hashKV, request: &pb.HashKVRequest{Revision: revision}}
 	case n < 934:
 		return &call{method: hash, request: &pb.HashRequest{}}
 	case n < 936:
@@ -551,6 +557,7 @@ func (g *generator) learn(c *call, a answer) {
 	switch request := c.request.(type) {
 	case *pb.CompactionRequest:
 		g.compacted = request.Revision
+		g.compactions[request.Revision] = true
 	case *pb.AlarmRequest:
 		switch {
 		case request.Action == pb.AlarmRequest_ACTIVATE:

@@ -84,6 +84,7 @@ struct replica *replica_new(const struct replica_config *config, struct logger *
     replica->logger = logger;
     replica->store = store_new();
     sessions_init(&replica->sessions, config->history_bytes_budget);
+    sessions_init(&replica->forwards_taken, 0);
     content_scrub_init(&replica->scrub, &config->content_scrub);
     replica->writes = mem_alloc_zero(REQUEST_SLOTS * sizeof replica->writes[0]);
     replica->next_sequence = 1;
@@ -108,6 +109,7 @@ void replica_free(struct replica *replica)
     raft_free(replica->raft);
     store_free(replica->store);
     sessions_free(&replica->sessions);
+    sessions_free(&replica->forwards_taken);
     content_scrub_free(&replica->scrub);
     mem_free(replica);
 }

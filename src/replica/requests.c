@@ -120,9 +120,12 @@ enum error requests_propose_own(struct replica *replica, struct entry *entry, st
     return propose_here(replica, entry, effects);
 }
 
+/* Says that it wasn't proposed here. That must be true of each copy of the message: of one that comes a second time, and whose first copy
+   this member did propose, nothing is said. */
 static void refuse_forward(struct replica *replica, const struct peer_message *message, enum error reason,
                            struct replica_effects *effects)
 {
+    if (sessions_contains(&replica->forwards_taken, message->from, message->incarnation, message->context)) return;
     MARK(FORWARD_REFUSED);
     struct peer_message reply = {.type = PEER_FORWARD_REPLY,
                                  .from = replica->config.raft.self,
@@ -153,7 +156,11 @@ void requests_on_forward(struct replica *replica, const struct peer_message *mes
     /* Its message came twice, or it was applied long ago. */
     if (sessions_contains(&replica->sessions, command.origin, command.incarnation, command.sequence)) return;
     enum error error = propose_here(replica, entry_ref(message->entries[0]), effects);
-    if (error != ERR_OK) refuse_forward(replica, message, error, effects);
+    if (error != ERR_OK) {
+        refuse_forward(replica, message, error, effects);
+    } else {
+        sessions_admit(&replica->forwards_taken, command.origin, command.incarnation, command.sequence);
+    }
 }
 
 void requests_on_forward_reply(struct replica *replica, const struct peer_message *message,

@@ -263,6 +263,35 @@ static void sent_again(bool to_self)
     requests_end(harness);
 }
 
+/* The message came twice. The leader proposed the first, and would refuse the second, since it leads no more: but then its sender would
+   take it for not proposed, and its client for not done. */
+static void test_second_copy_is_not_refused(void **state)
+{
+    (void)state;
+    struct harness *harness = new_harness(3);
+    member_id leader = harness_elect(harness), follower = harness_follower(harness),
+              other = requests_third(leader, follower);
+    uint64_t put = harness_put(harness, follower, 1);
+    harness_flush(harness, follower);
+    harness_duplicate(harness, harness_find(harness, PEER_FORWARD, follower, leader));
+    struct harness_frame second = harness_take(harness, harness_find(harness, PEER_FORWARD, follower, leader));
+    harness_isolate(harness, other);
+    requests_deliver_first(harness, PEER_FORWARD, follower, leader);
+    struct replica_event event = {.type = REPLICA_TRANSFER, .peer = other};
+    /* The target lacks the entry; so the transfer waits, and nothing is proposed. */
+    harness_step(harness, leader, &event);
+    harness_add(harness, &second);
+    requests_deliver_first(harness, PEER_FORWARD, follower, leader);
+    harness_flush(harness, leader);
+    assert_int_equal(harness_find(harness, PEER_FORWARD_REPLY, leader, follower), harness->network_count);
+    harness_stabilize(harness);
+    requests_assert_done(harness, put, ERR_OK);
+    assert_int_equal(harness->revision, 2);
+    harness_heal(harness);
+    harness_run(harness, 3000 * MS);
+    requests_end(harness);
+}
+
 static void test_sent_again_to_the_new_leader(void **state)
 {
     (void)state;
@@ -880,6 +909,7 @@ int main(void)
         cmocka_unit_test(test_results_say_what_happened),
         cmocka_unit_test(test_duplicates_in_flight),
         cmocka_unit_test(test_duplicate_after_it_was_applied),
+        cmocka_unit_test(test_second_copy_is_not_refused),
         cmocka_unit_test(test_sent_again_to_the_new_leader),
         cmocka_unit_test(test_sent_again_to_self),
         cmocka_unit_test(test_not_sent_again_over_a_new_connection),

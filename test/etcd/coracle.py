@@ -78,6 +78,7 @@ class TestCase(e2e.TestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
         )
         print(done.stdout, flush=True)
         self.assertEqual(done.returncode, 0)

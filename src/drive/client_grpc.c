@@ -244,14 +244,7 @@ struct client_grpc *client_grpc_new(struct client_grpc_host *host, void (*became
     client->became_busy = became_busy;
     client->user = user;
     struct grpc_limits limits = grpc_limits_default();
-    /* A plain request's body may be larger than any message; the largest must fit into what is granted and kept. */
     limits.http_body_bytes_max = api_body_bytes_max(host->api->host->value_bytes_max);
-    if (limits.http2.granted_bytes_max < limits.http_body_bytes_max) {
-        limits.http2.granted_bytes_max = limits.http_body_bytes_max;
-    }
-    if (limits.http2.kept_bytes_max < limits.http2.granted_bytes_max) {
-        limits.http2.kept_bytes_max = limits.http2.granted_bytes_max;
-    }
     /* As JSON, the largest value is a third longer than as protobuf, for which the defaults are. */
     if (limits.http2.granted_bytes_max < limits.http_body_bytes_max) {
         limits.http2.granted_bytes_max = limits.http_body_bytes_max;

@@ -176,6 +176,18 @@ static void check_entry(struct sim_checker *checker, unsigned node, raft_index i
     checker->entry_of[index] = (uint32_t)checker->entry_count;
 }
 
+/* Up to where leaders of terms before this one committed. */
+static raft_index committed_before(const struct sim_checker *checker, raft_term term)
+{
+    raft_index index = 0;
+    for (size_t i = checker->committed_in_count; i-- > 0;) {
+        const struct sim_committed_in *in = &checker->committed_in[i];
+        if (in->term < term && in->index > index) index = in->index;
+        if (in->term + 16 < term) break; /* the ones before committed less */
+    }
+    return index;
+}
+
 /* An entry that isn't what was there at the last look. */
 static void check_replaced(struct sim_checker *checker, unsigned node, const struct raft_status *raft, bool new_life,
                            raft_index index, uint32_t chain)
@@ -187,7 +199,9 @@ static void check_replaced(struct sim_checker *checker, unsigned node, const str
     if (raft->uncertain && checked->damaged && checked->first_damaged != 0 && index >= checked->first_damaged) return;
     /* What a life only had in memory is gone with it, and an older entry may be on the disk in its place. */
     if (new_life && index > checked->proven_last) return;
-    if (before == committed && index <= checker->commit) {
+    /* Of what a later term committed, a member that hasn't heard of that term may hold a copy that nobody counted, and lose it to the
+       leader of its own term, who is deposed and doesn't know. */
+    if (before == committed && index <= committed_before(checker, raft->term + 1)) {
         sim_checker_violated(checker, "node-%u replaced entry %llu, which was committed", node + 1, number(index));
     } else if (new_life &&
                chain != committed) { /* else a snapshot that it installed before the crash refutes its log */
@@ -234,18 +248,6 @@ static void look_at_log(struct sim_checker *checker, unsigned node, const struct
     for (index = raft->last_index + 1; new_life && index <= checked->seen_last; index++) checked->chains[index] = 0;
     checked->seen_last = raft->last_index;
     if (!raft->uncertain && raft->durable_index > checked->proven_last) checked->proven_last = raft->durable_index;
-}
-
-/* Up to where leaders of terms before this one committed. */
-static raft_index committed_before(const struct sim_checker *checker, raft_term term)
-{
-    raft_index index = 0;
-    for (size_t i = checker->committed_in_count; i-- > 0;) {
-        const struct sim_committed_in *in = &checker->committed_in[i];
-        if (in->term < term && in->index > index) index = in->index;
-        if (in->term + 16 < term) break; /* the ones before committed less */
-    }
-    return index;
 }
 
 static void note_commit(struct sim_checker *checker, raft_term term, raft_index index)

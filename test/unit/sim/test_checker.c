@@ -259,8 +259,17 @@ static void test_committed_entries_stay(void **state)
     lead(1, 2);
     append_all(1, 2, 1);
     commit(1, 1);
+    raft_of(3)->term = 3;
     append(3, 1, 3, 9);
     assert_found("node-3 replaced entry 1, which was committed");
+    /* It was committed in a term that node 3 hasn't heard of, by the others: its copy counted for nothing. */
+    begin();
+    append_all(1, 1, 1);
+    lead(1, 3);
+    commit(1, 1);
+    raft_of(3)->term = 2;
+    append(3, 1, 2, 9);
+    assert_true(clean());
     begin();
     lead(1, 2);
     append(1, 1, 2, 1);

@@ -200,8 +200,9 @@ static void check_replaced(struct sim_checker *checker, unsigned node, const str
     /* What a life only had in memory is gone with it, and an older entry may be on the disk in its place. */
     if (new_life && index > checked->proven_last) return;
     /* Of what a later term committed, a member that hasn't heard of that term may hold a copy that nobody counted, and lose it to the
-       leader of its own term, who is deposed and doesn't know. */
-    if (before == committed && index <= committed_before(checker, raft->term + 1)) {
+       leader of its own term, who is deposed and doesn't know. It may hear of the later term in the same turn. */
+    raft_term term = checked->last.term < raft->term ? checked->last.term : raft->term;
+    if (before == committed && index <= committed_before(checker, term + 1)) {
         sim_checker_violated(checker, "node-%u replaced entry %llu, which was committed", node + 1, number(index));
     } else if (new_life &&
                chain != committed) { /* else a snapshot that it installed before the crash refutes its log */

@@ -260,6 +260,7 @@ static void test_committed_entries_stay(void **state)
     append_all(1, 2, 1);
     commit(1, 1);
     raft_of(3)->term = 3;
+    sim_checker_look(&f.checker, 2);
     append(3, 1, 3, 9);
     assert_found("node-3 replaced entry 1, which was committed");
     /* It was committed in a term that node 3 hasn't heard of, by the others: its copy counted for nothing. */

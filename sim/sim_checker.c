@@ -231,6 +231,8 @@ static void look_at_log(struct sim_checker *checker, unsigned node, const struct
     checked->chains = reach(checked->chains, &checked->chain_capacity, raft->last_index, sizeof *checked->chains);
     if (!new_life) check_shorter(checker, node, raft);
     raft_index index = raft->last_index, proven_last = checked->proven_last;
+    if (new_life && checked->damaged && proven_last > checked->had_before_damage)
+        checked->had_before_damage = proven_last;
     for (;; index--) {
         raft_term term;
         uint32_t chain;
@@ -277,7 +279,10 @@ static void check_quorum(struct sim_checker *checker, unsigned by)
             look_at_log(checker, node, &status.raft, checker->nodes[node].new_life);
         }
         bool has = checked->proven_last >= checker->commit && chain_of(checked, checker->commit) == chain;
-        durable += has;
+        /* It acknowledged this and the leader counted it; what happened to its disk since is the keeper's to allow. */
+        bool taken = checked->damaged && checked->first_damaged != 0 && checker->commit >= checked->first_damaged &&
+                     checker->commit <= checked->had_before_damage;
+        durable += has || taken;
         at +=
             (size_t)snprintf(where + at, sizeof where - at, " %s%llu", has ? "" : "not ", number(checked->proven_last));
     }

@@ -38,6 +38,7 @@ struct sim_checked_node {
     bool was_uncertain; /* it may have crashed before it had saved that it is certain */
     bool damaged, state_damaged;
     raft_index first_damaged;
+    raft_index had_before_damage; /* how far its log was durable then, and may have been acknowledged */
     bool owes; /* it was uncertain; then it must have what is committed up to there before it is certain */
     raft_index owed_index;
     struct raft_status last; /* of this life, or the one before */

@@ -133,13 +133,16 @@ struct sim_disk_queue {
     struct disk_job *normal, **normal_end;
     struct disk_job *running;
     struct disk_job *finished, **finished_end;
-    struct sim_event run_event, done_event;
+    struct sim_event run_event, done_event, held_event;
     time_ns latency_min, latency_max; /* of a job; one in a hundred takes up to ten times as long */
     time_ns stalled_until;
+    time_ns normal_held_until; /* those that aren't urgent don't begin before */
     uint64_t jobs;
 };
 
 void sim_disk_queue_init(struct sim_disk_queue *queue, struct sim_disk *disk);
+/* Jobs that aren't urgent wait until then; in the past: no longer. Not from within an event of the node's process. */
+void sim_disk_queue_hold_normal(struct sim_disk_queue *queue, time_ns until);
 /* The process is gone: jobs that wait never run, and nobody hears of those that ran. */
 void sim_disk_queue_drop(struct sim_disk_queue *queue);
 bool sim_disk_queue_idle(const struct sim_disk_queue *queue);

@@ -28,21 +28,35 @@ static struct disk_job *take(struct disk_job **first, struct disk_job ***end)
 
 static void start_next(struct sim_disk_queue *queue)
 {
+    struct sim_world *world = queue->disk->world;
     if (queue->running != NULL) return;
     if (queue->urgent != NULL) {
         queue->running = take(&queue->urgent, &queue->urgent_end);
+    } else if (queue->normal != NULL && queue->normal_held_until > world->now) {
+        sim_world_schedule(world, &queue->held_event, queue->normal_held_until);
+        return;
     } else if (queue->normal != NULL) {
         queue->running = take(&queue->normal, &queue->normal_end);
     } else {
         return;
     }
-    struct sim_world *world = queue->disk->world;
     time_ns latency =
         (time_ns)random_between(&queue->random, (uint64_t)queue->latency_min, (uint64_t)queue->latency_max);
     if (random_chance(&queue->random, 10)) latency *= (time_ns)random_between(&queue->random, 2, 10);
     time_ns at = world->now + latency;
     if (queue->stalled_until > at) at = queue->stalled_until;
     sim_world_schedule(world, &queue->run_event, at);
+}
+
+static void held_event(struct sim_event *event)
+{
+    start_next((struct sim_disk_queue *)((char *)event - offsetof(struct sim_disk_queue, held_event)));
+}
+
+void sim_disk_queue_hold_normal(struct sim_disk_queue *queue, time_ns until)
+{
+    queue->normal_held_until = until;
+    start_next(queue);
 }
 
 static void submit(struct disk_queue *port, struct disk_job *job)
@@ -97,6 +111,7 @@ void sim_disk_queue_init(struct sim_disk_queue *queue, struct sim_disk *disk)
         (struct sim_event){.run = run_event, .kind = SIM_EVENT_DISK_RUN, .process = (uint16_t)disk->node};
     queue->done_event =
         (struct sim_event){.run = done_event, .kind = SIM_EVENT_DISK_DONE, .process = (uint16_t)disk->node};
+    queue->held_event = (struct sim_event){.run = held_event, .kind = SIM_EVENT_OTHER, .process = (uint16_t)disk->node};
     sim_world_random(disk->world, "disk queue", disk->node, &queue->random);
     sim_disk_queue_drop(queue);
 }
@@ -112,6 +127,8 @@ void sim_disk_queue_drop(struct sim_disk_queue *queue)
     queue->running = NULL;
     sim_world_cancel(queue->disk->world, &queue->run_event);
     sim_world_cancel(queue->disk->world, &queue->done_event);
+    sim_world_cancel(queue->disk->world, &queue->held_event);
+    queue->normal_held_until = 0;
 }
 
 bool sim_disk_queue_idle(const struct sim_disk_queue *queue)

@@ -90,7 +90,32 @@ static bool change_greeting(const struct sim_box_rules *rules, const struct peer
 
 static time_ns hold_until(const struct sim_box_rules *rules, struct random *random, time_ns now)
 {
-    return now + (time_ns)random_below(random, (uint64_t)rules->hold_max + 1);
+    return now + (time_ns)random_between(random, (uint64_t)rules->hold_min, (uint64_t)rules->hold_max);
+}
+
+static bool is_append(const struct peer_frame *frame)
+{
+    struct peer_message message;
+    if (frame->kind != PEER_FRAME_MESSAGE || peer_message_decode(frame, &message) != ERR_OK) return false;
+    bool append = message.type == PEER_APPEND;
+    peer_message_release(&message);
+    return append;
+}
+
+static bool is_meant(const struct sim_box_rules *rules, const struct peer_frame *frame)
+{
+    if (frame->kind == PEER_FRAME_GREETING) return rules->greetings_too;
+    switch (rules->frames) {
+    case SIM_BOX_LOADED:
+        return frame->trailer.size > 0;
+    case SIM_BOX_BARE:
+        return frame->trailer.size == 0;
+    case SIM_BOX_APPENDS:
+        return is_append(frame);
+    case SIM_BOX_ALL:
+        break;
+    }
+    return true;
 }
 
 static void take_frame(struct sim_box *box, const struct sim_box_rules *rules, struct random *random, time_ns now,
@@ -104,9 +129,7 @@ static void take_frame(struct sim_box *box, const struct sim_box_rules *rules, s
         counters->greetings_changed++;
         bytes = buffer_bytes(&changed);
     }
-    bool loaded = frame->trailer.size > 0;
-    bool spared =
-        greeting ? !rules->greetings_too : rules->frames != SIM_BOX_ALL && loaded != (rules->frames == SIM_BOX_LOADED);
+    bool spared = !is_meant(rules, frame);
     if (!spared && random_chance(random, rules->drop)) {
         counters->dropped++;
     } else if (!spared && random_chance(random, rules->hold)) {

@@ -14,17 +14,18 @@
 #include "base/types.h"
 #include "replica/peer_codec.h"
 
-/* Which frames the rules are for: with a load, of entries or of a snapshot; or without: heartbeats, answers, votes. */
-enum sim_box_frames { SIM_BOX_ALL, SIM_BOX_LOADED, SIM_BOX_BARE };
+/* Which frames the rules are for: with a load, of entries or of a snapshot; or without: heartbeats, answers, votes. Or all of a
+   leader's appends, heartbeats among them. */
+enum sim_box_frames { SIM_BOX_ALL, SIM_BOX_LOADED, SIM_BOX_BARE, SIM_BOX_APPENDS };
 
 /* Per mille of the frames, each drawn by itself, in this order. All zero: everything passes. */
 struct sim_box_rules {
     enum sim_box_frames frames;
     unsigned drop;
     unsigned duplicate; /* at once, or one of the two held */
-    unsigned hold;      /* for a time up to hold_max, while others pass */
+    unsigned hold;      /* for a time from hold_min to hold_max, while others pass */
     unsigned swap;      /* with the frame that comes next */
-    time_ns hold_max;
+    time_ns hold_min, hold_max;
     bool greetings_too;                /* else these pass */
     uint32_t version_min, version_max; /* that greetings say; 0: as they are */
 };

@@ -1,5 +1,6 @@
 #include "sim/sim_storm.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -13,7 +14,9 @@
 /* How long an overtaking waits, in all. */
 #define OVERTAKE_NS_MAX (12 * TIME_NS_PER_S)
 /* From the arrival of the snapshot's first bytes to the leader's end. */
-#define KILL_NS_MAX (30 * TIME_NS_PER_MS)
+#define KILL_NS_MAX (2 * TIME_NS_PER_MS)
+/* How long the member doesn't come to install it, unless the log overtakes it before. */
+#define SNAPSHOT_HELD_NS (2 * TIME_NS_PER_S)
 
 static time_ns now_of(const struct sim_storm *storm)
 {
@@ -137,6 +140,27 @@ static void hold_back(struct sim_storm *storm)
     }
 }
 
+/*
+ * One member hears of nothing new for a while, but for answers; the others take entries, but heartbeats come late. So what is
+ * committed meanwhile the member doesn't have, while a round of heartbeats from before is still under way.
+ */
+static void hold_round(struct sim_storm *storm)
+{
+    struct random *random = &storm->random;
+    unsigned count = storm->cluster->node_count, leader = sim_cluster_leader(storm->cluster);
+    time_ns timeout = election_timeout_of(storm);
+    time_ns lag = timeout / 10 * (time_ns)random_between(random, 2, 8);
+    step_in(storm, lag + sim_up_to(random, timeout));
+    if (leader >= count) return;
+    struct sim_box_rules late = {.hold = 1000, .hold_min = lag / 4, .hold_max = lag / 2, .frames = SIM_BOX_BARE};
+    struct sim_box_rules behind = {.hold = 1000, .hold_min = lag, .hold_max = lag, .frames = SIM_BOX_APPENDS};
+    unsigned member = any_other(storm, leader);
+    for (unsigned to = 0; to < count; to++) {
+        if (to == leader) continue;
+        sim_net_meddle(storm->network, leader, to, to == member ? &behind : &late, now_of(storm) + lag);
+    }
+}
+
 /* ---- overtake ---- */
 
 static bool number_of(const char *fields, const char *name, uint64_t *out)
@@ -147,40 +171,59 @@ static bool number_of(const char *fields, const char *name, uint64_t *out)
     return true;
 }
 
+/* Heartbeats reach the member, so it stays connected and follows; entries and snapshots don't. */
+static void keep_behind(struct sim_storm *storm, bool on)
+{
+    struct sim_box_rules rules = {.drop = 1000, .frames = SIM_BOX_LOADED};
+    sim_net_meddle(storm->network, storm->from, storm->to, &rules, on ? storm->end.at : 0);
+}
+
+/* Again when another one leads. */
 static void overtake_begin(struct sim_storm *storm)
 {
-    unsigned leader = sim_cluster_leader(storm->cluster), count = storm->cluster->node_count;
-    storm->stage = SIM_OVERTAKE_MAKING;
-    storm->to = any_other(storm, leader < count ? leader : 0);
-    cut_off(storm, storm->to, storm->to);
+    unsigned leader = sim_cluster_leader(storm->cluster);
+    step_in(storm, 2 * election_timeout_of(storm));
+    if (leader == storm->from) return;
+    if (storm->from < storm->cluster->node_count) keep_behind(storm, false);
+    storm->from = leader;
+    if (leader >= storm->cluster->node_count) return;
+    storm->to = any_other(storm, leader);
+    keep_behind(storm, true);
+}
+
+/* So many that the rest, without the leader, is a quorum only with the member: nothing is committed before it has it. */
+static void cut_off_some(struct sim_storm *storm)
+{
+    unsigned count = storm->cluster->node_count, left = count - 1;
+    for (unsigned i = 0; i < count && left > count / 2 + 1; i++) {
+        if (i == storm->from || i == storm->to) continue;
+        cut_off(storm, i, i);
+        left--;
+    }
 }
 
 static void overtake_logged(struct sim_storm *storm, unsigned node, const char *event, const char *fields)
 {
-    struct sim_node *member = &storm->cluster->nodes[storm->to];
     switch (storm->stage) {
     case SIM_OVERTAKE_MAKING:
-        if (node != sim_cluster_leader(storm->cluster) || node == storm->to || strcmp(event, "snapshot begins") != 0 ||
-            !number_of(fields, "index=", &storm->index)) {
-            return;
-        }
-        /* Nobody else hears that this is committed. */
-        storm->from = node;
+        if (node != storm->from || node != sim_cluster_leader(storm->cluster)) return;
+        if (strcmp(event, "snapshot begins") != 0 || !number_of(fields, "index=", &storm->index)) return;
         storm->stage = SIM_OVERTAKE_COUNTS;
+        sim_world_cancel(storm->cluster->world, &storm->step);
+        cut_off_some(storm);
+        /* Nobody but the member hears how far is committed. */
         for (unsigned i = 0; i < storm->cluster->node_count; i++) {
-            if (i != node) sim_net_block(storm->network, node, i, true);
+            if (i != node && i != storm->to) sim_net_block(storm->network, node, i, true);
         }
         return;
     case SIM_OVERTAKE_COUNTS:
         if (node != storm->from || strcmp(event, "made a snapshot") != 0) return;
         storm->stage = SIM_OVERTAKE_ARRIVES;
-        block_both(storm, storm->from, storm->to, false);
+        keep_behind(storm, false);
         return;
     case SIM_OVERTAKE_ARRIVES:
         if (node != storm->to || strcmp(event, "snapshot of the leader arrives") != 0) return;
         storm->stage = SIM_OVERTAKE_LOG;
-        storm->latency_before = member->queue.latency_max;
-        member->queue.latency_max = (time_ns)random_between(&storm->random, 50, 400) * TIME_NS_PER_MS;
         step_in(storm, sim_up_to(&storm->random, KILL_NS_MAX));
         return;
     case SIM_OVERTAKE_LOG:
@@ -201,22 +244,22 @@ static void overtake_turned(struct sim_storm *storm, unsigned node, const struct
 static void overtake_step(struct sim_storm *storm)
 {
     struct sim_world *world = storm->cluster->world;
+    if (storm->stage == SIM_OVERTAKE_MAKING) {
+        overtake_begin(storm);
+        return;
+    }
     sim_net_heal(storm->network);
     if (storm->stage == SIM_OVERTAKE_LAST) {
         sim_world_note(world, SIM_NO_PROCESS, "fault: nobody tells node-%u what is committed", storm->to + 1);
+        sim_disk_queue_hold_normal(&storm->cluster->nodes[storm->to].queue, 0);
         for (unsigned i = 0; i < storm->cluster->node_count; i++) {
             if (i != storm->to) sim_net_block(storm->network, i, storm->to, true);
         }
         sim_world_schedule(world, &storm->end, now_of(storm) + 2 * TIME_NS_PER_S);
         return;
     }
-    /* So many that the rest is a quorum only with the member: nothing is committed before it has it. */
-    unsigned count = storm->cluster->node_count, left = count - 1;
-    for (unsigned i = 0; i < count && left > count / 2 + 1; i++) {
-        if (i == storm->from || i == storm->to) continue;
-        cut_off(storm, i, i);
-        left--;
-    }
+    cut_off_some(storm);
+    sim_disk_queue_hold_normal(&storm->cluster->nodes[storm->to].queue, now_of(storm) + SNAPSHOT_HELD_NS);
     sim_world_note(world, SIM_NO_PROCESS, "fault: the sender of a snapshot ends (node-%u)", storm->from + 1);
     sim_cluster_crash(storm->cluster, storm->from, random_chance(&storm->random, 300), 3 * TIME_NS_PER_S);
     sim_world_schedule(world, &storm->end, now_of(storm) + 3 * TIME_NS_PER_S);
@@ -237,9 +280,13 @@ void sim_storm_begin(struct sim_storm *storm, enum sim_fault kind)
     if (kind == SIM_FAULT_REIGNS) {
         storm->leader = sim_cluster_leader(storm->cluster); /* none: node_count or more */
         step_in(storm, 0);
-    } else if (kind == SIM_FAULT_HOLD_BACK) {
+    } else if (kind == SIM_FAULT_HOLD_BACK && random_chance(&storm->random, 300)) {
         hold_back(storm);
+    } else if (kind == SIM_FAULT_HOLD_BACK) {
+        hold_round(storm);
     } else {
+        storm->stage = SIM_OVERTAKE_MAKING;
+        storm->from = UINT_MAX;
         overtake_begin(storm);
     }
 }
@@ -266,10 +313,9 @@ void sim_storm_end(struct sim_storm *storm)
     struct sim_world *world = storm->cluster->world;
     sim_world_cancel(world, &storm->step);
     sim_world_cancel(world, &storm->end);
-    if (storm->under_way && storm->latency_before > 0) {
-        storm->cluster->nodes[storm->to].queue.latency_max = storm->latency_before;
+    if (storm->under_way && storm->kind == SIM_FAULT_OVERTAKE) {
+        sim_disk_queue_hold_normal(&storm->cluster->nodes[storm->to].queue, 0);
     }
-    storm->latency_before = 0;
     storm->under_way = false;
 }
 
@@ -278,6 +324,8 @@ static void step_event(struct sim_event *event)
     struct sim_storm *storm = (struct sim_storm *)((char *)event - offsetof(struct sim_storm, step));
     if (storm->kind == SIM_FAULT_REIGNS) {
         depose(storm);
+    } else if (storm->kind == SIM_FAULT_HOLD_BACK) {
+        hold_round(storm);
     } else {
         overtake_step(storm);
     }

@@ -5,8 +5,9 @@
  *   - Reigns: each new leader is soon cut off, or crashes, and the one before comes back. So entries of many terms lie on few
  *     members (the Raft paper's figure 8), and logs that are long and old meet short and new ones. Disks stall now and then, so that
  *     conflicts are cut while their write is under way.
- *   - Hold-back: frames between members are held back one by one; here those with entries, there those without. So a round of
- *     heartbeats takes long while entries pass, and members lag in what they apply.
+ *   - Hold-back: frames between members are held back one by one; here those with entries, there those without; or the leader's to
+ *     one member all, and to the others its heartbeats. So a round of heartbeats takes long while entries pass, and members lag
+ *     in what they apply.
  *   - Overtake: a member that lags is sent a snapshot which is as new as can be, by a leader that is killed once it is on its way;
  *     the next leader, which doesn't know yet how far is committed, has all the log that the member needs. So the log
  *     overtakes the snapshot.
@@ -21,7 +22,7 @@
 
 /* What an overtaking waits for. */
 enum sim_overtake {
-    SIM_OVERTAKE_MAKING,  /* the leader begins a snapshot, while the member is cut off */
+    SIM_OVERTAKE_MAKING,  /* the leader begins a snapshot, while the member gets no entries */
     SIM_OVERTAKE_COUNTS,  /* that counts */
     SIM_OVERTAKE_ARRIVES, /* the member receives it */
     SIM_OVERTAKE_LOG,     /* the member's log reaches beyond it */
@@ -46,7 +47,6 @@ struct sim_storm {
     enum sim_overtake stage;
     unsigned from, to;
     raft_index index;
-    time_ns latency_before;
     uint64_t overtaken;
 };
 

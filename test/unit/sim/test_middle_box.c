@@ -98,19 +98,22 @@ static void test_dropped_frames_are_missing_and_the_others_in_order(void **state
 static void test_rules_for_some_frames_spare_the_others(void **state)
 {
     (void)state;
-    static const enum sim_box_frames kinds[] = {SIM_BOX_LOADED, SIM_BOX_BARE};
+    static const enum sim_box_frames kinds[] = {SIM_BOX_LOADED, SIM_BOX_BARE, SIM_BOX_APPENDS};
     for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
         set_up(5);
         struct sim_box_rules rules = {.drop = 1000, .frames = kinds[i]};
         struct peer_message loaded = {
             .type = PEER_SNAPSHOT, .from = 1, .to = 2, .term = 7, .total = 3, .data = bytes_of("abc", 3)};
         struct buffer frames = {0};
-        uint64_t list[2];
+        struct peer_message heartbeat = {.type = PEER_APPEND, .from = 1, .to = 2, .term = 8};
+        static const uint64_t passed[][3] = {{6, 8}, {7}, {6, 7}};
+        uint64_t list[3] = {0};
         make_frame(6, &frames);
         peer_message_encode(&loaded, &frames);
+        peer_message_encode(&heartbeat, &frames);
         sim_box_take(box, &rules, &dice, 0, buffer_bytes(&frames), &out, &counters);
-        assert_int_equal(terms(list, 2), 1);
-        assert_int_equal(list[0], kinds[i] == SIM_BOX_LOADED ? 6 : 7);
+        assert_int_equal(terms(list, 3), kinds[i] == SIM_BOX_BARE ? 1 : 2);
+        assert_memory_equal(list, passed[i], sizeof list);
         buffer_free(&frames);
         tear_down();
     }
@@ -140,10 +143,11 @@ static void test_held_frames_come_when_they_are_due(void **state)
 {
     (void)state;
     set_up(4);
-    struct sim_box_rules rules = {.hold = 500, .hold_max = 1000};
+    struct sim_box_rules rules = {.hold = 500, .hold_min = 400, .hold_max = 1000};
     uint64_t list[FRAMES];
     feed(&rules);
     assert_int_equal(terms(list, FRAMES) + counters.held, FRAMES);
+    assert_in_range(sim_box_deadline(box), 400, 1000);
     while (sim_box_deadline(box) != TIME_NS_NEVER) {
         time_ns due = sim_box_deadline(box);
         size_t before = terms(list, FRAMES);

@@ -77,7 +77,9 @@ void snapshot_handler_make(struct snapshot_handler *handler, struct replica *rep
 /* Gives up what is being made. Jobs under way still finish. */
 void snapshot_handler_abandon(struct snapshot_handler *handler);
 
-/* A peer needs the snapshot. No effect while one is being sent to it. */
+/* A peer needs the snapshot, as raft says with each heartbeat. No effect while one is being sent to it; but when the peer has answered
+   nothing in so many of them, what was sent last counts as lost. A peer that loads or installs answers nothing either; it ignores it. */
+#define SNAPSHOT_SEND_ASKED_MAX 20u
 void snapshot_handler_send(struct snapshot_handler *handler, member_id peer, raft_term term);
 /* The connection to the peer ended: its transfer stops (and resumes by snapshot_handler_send). */
 void snapshot_handler_peer_lost(struct snapshot_handler *handler, member_id peer);

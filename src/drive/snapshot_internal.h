@@ -95,7 +95,8 @@ struct snapshot_sender {
     struct snapshot_handler *handler;
     member_id peer;
     bool active;
-    bool probing; /* one chunk went out to learn what the peer holds */
+    bool probing;           /* one chunk went out to learn what the peer holds */
+    uint32_t asked_in_vain; /* how often it was asked for since the peer last answered */
     raft_term term;
     struct snapshot_metadata snapshot;
     uint64_t acked, next;

@@ -114,6 +114,16 @@ static void sender_pump(struct snapshot_sender *sender)
     disk_submit(handler->config.queue, &sender->job);
 }
 
+/* What was sent counts as lost, or the answer to it: one chunk asks what the peer holds. */
+static void send_again(struct snapshot_sender *sender)
+{
+    sender->asked_in_vain = 0;
+    sender->probing = true;
+    sender->next = sender->acked;
+    sender->serial++;
+    sender_pump(sender);
+}
+
 void snapshot_handler_send(struct snapshot_handler *handler, member_id peer, raft_term term)
 {
     CHECK(peer != 0);
@@ -127,7 +137,10 @@ void snapshot_handler_send(struct snapshot_handler *handler, member_id peer, raf
     if (handler->damaged) return;
     struct snapshot_sender *sender = find_sender(handler, peer);
     /* A transfer of an earlier term is stale: its receiver ignored what came after the step-down. */
-    if (sender != NULL && sender->active && sender->term == term) return;
+    if (sender != NULL && sender->active && sender->term == term) {
+        if (++sender->asked_in_vain >= SNAPSHOT_SEND_ASKED_MAX) send_again(sender);
+        return;
+    }
     if (sender == NULL) sender = find_free_sender(handler);
     CHECK(sender != NULL); /* there are at most MEMBERS_MAX - 1 peers */
     sender->handler = handler;
@@ -139,6 +152,7 @@ void snapshot_handler_send(struct snapshot_handler *handler, member_id peer, raf
     sender->serial++;
     sender->active = true;
     sender->probing = true;
+    sender->asked_in_vain = 0;
     log_info(handler->config.logger, "snapshot is sent", "peer=%016llx index=%llu bytes=%llu", (unsigned long long)peer,
              (unsigned long long)sender->snapshot.index, (unsigned long long)sender->snapshot.size_bytes);
     sender_pump(sender);
@@ -171,6 +185,7 @@ void snapshot_handler_reply(struct snapshot_handler *handler, const struct peer_
         if (message->reason == ERR_DAMAGED && current) handler->handler.suspect(handler->user);
         return;
     }
+    sender->asked_in_vain = 0;
     if (sender->probing && message->offset > sender->next) MARK(SNAPSHOT_TRANSFER_WENT_ON);
     sender->probing = false;
     if (message->rejected || message->offset > sender->next) {

@@ -123,6 +123,42 @@ static void test_sends_and_installs(void **state)
     }
 }
 
+static void lose_one(struct node *from)
+{
+    struct mail *mail = take_mail(from);
+    if (mail != NULL) free_mail(mail);
+}
+
+/* Each of the first messages in either direction gets lost, and the connection doesn't break. */
+static void test_what_got_lost_is_sent_again(void **state)
+{
+    (void)state;
+    for (unsigned losing = 0; losing < 12; losing++) {
+        start_both(losing + 1);
+        make(&a, 50, losing % 2 == 0 ? 100 : 2 * MIB);
+        snapshot_handler_send(a.handler, FOLLOWER, TERM);
+        for (unsigned i = 0; a.sent_count == 0 && i < 200; i++) {
+            rig_run(&a.rig);
+            if (i == losing / 4 && losing / 2 % 2 == 0) lose_one(&a);
+            deliver_one(&a, &b);
+            rig_run(&b.rig);
+            if (b.received_count > b.installed_count) install(&b);
+            if (i == losing / 4 && losing / 2 % 2 == 1) lose_one(&b);
+            deliver_one(&b, &a);
+        }
+        uint64_t before = a.data_bytes_sent;
+        for (unsigned i = 0; a.sent_count == 0 && i < SNAPSHOT_SEND_ASKED_MAX; i++) {
+            assert_int_equal(a.data_bytes_sent, before);
+            snapshot_handler_send(a.handler, FOLLOWER, TERM);
+        }
+        run_both();
+        assert_int_equal(a.sent_count, 1);
+        assert_int_equal(b.installed_count, 1);
+        assert_state(&b.replica, 50);
+        free_both();
+    }
+}
+
 /* A slow peer holds up nobody, and no more than the window is under way to it. */
 static void test_the_window(void **state)
 {
@@ -685,6 +721,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sends_and_installs),
+        cmocka_unit_test(test_what_got_lost_is_sent_again),
         cmocka_unit_test(test_the_window),
         cmocka_unit_test(test_six_peers_at_once),
         cmocka_unit_test(test_resumes),

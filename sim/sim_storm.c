@@ -9,6 +9,8 @@
 #define STALL_NS_MAX (800 * TIME_NS_PER_MS)
 #define DOWN_NS_MAX (500 * TIME_NS_PER_MS)
 #define HOLD_NS_MAX (500 * TIME_NS_PER_MS)
+/* Disk operations from a cut of the log to the crash. */
+#define OPERATIONS_AHEAD_MAX 6
 /* Election timeouts without a leader, after which links are whole for a while. */
 #define LEADERLESS_MAX 4
 /* How long an overtaking waits, in all. */
@@ -58,7 +60,7 @@ static unsigned any_other(struct sim_storm *storm, unsigned node)
 static void stall_disks(struct sim_storm *storm)
 {
     for (unsigned i = 0; i < storm->cluster->node_count; i++) {
-        if (!random_chance(&storm->random, 400)) continue;
+        if (!random_chance(&storm->random, 500)) continue;
         storm->cluster->nodes[i].queue.stalled_until = now_of(storm) + sim_up_to(&storm->random, STALL_NS_MAX);
     }
 }
@@ -114,11 +116,21 @@ static void reigns_turned(struct sim_storm *storm, unsigned node, const struct r
         storm->leader = node;
         storm->commit_before = status->commit;
         storm->reigns++;
-        if (random_chance(random, 300)) stall_disks(storm);
+        if (random_chance(random, 400)) stall_disks(storm);
         step_in(storm, random_chance(random, 300) ? 0 : sim_up_to(random, REIGN_NS_MAX));
     } else if (node == storm->leader && old_entries_on_quorum(storm, status)) {
         step_in(storm, 0);
     }
+}
+
+/* What was cut may be under way to the disk: whoever takes the end of that write for the new entries' must not outlive it. */
+static void reigns_logged(struct sim_storm *storm, unsigned number, const char *event)
+{
+    struct random *random = &storm->random;
+    struct sim_node *node = &storm->cluster->nodes[number];
+    if (strcmp(event, "cut a conflicting end of the log") != 0 || !random_chance(random, 300)) return;
+    node->crash_is_kill = random_chance(random, 400);
+    node->disk.crash_at = node->disk.counters.operations + random_between(random, 1, OPERATIONS_AHEAD_MAX);
 }
 
 /* ---- hold-back ---- */
@@ -293,7 +305,9 @@ void sim_storm_begin(struct sim_storm *storm, enum sim_fault kind)
 
 void sim_storm_logged(struct sim_storm *storm, unsigned node, const char *event, const char *fields)
 {
-    if (storm->under_way && storm->kind == SIM_FAULT_OVERTAKE) overtake_logged(storm, node, event, fields);
+    if (!storm->under_way) return;
+    if (storm->kind == SIM_FAULT_REIGNS) reigns_logged(storm, node, event);
+    if (storm->kind == SIM_FAULT_OVERTAKE) overtake_logged(storm, node, event, fields);
 }
 
 void sim_storm_turned(struct sim_storm *storm, unsigned node)

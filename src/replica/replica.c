@@ -85,6 +85,7 @@ struct replica *replica_new(const struct replica_config *config, struct logger *
     replica->store = store_new();
     sessions_init(&replica->sessions, config->history_bytes_budget);
     sessions_init(&replica->forwards_taken, 0);
+    sessions_init(&replica->forwards_refused, 0);
     content_scrub_init(&replica->scrub, &config->content_scrub);
     replica->writes = mem_alloc_zero(REQUEST_SLOTS * sizeof replica->writes[0]);
     replica->next_sequence = 1;
@@ -110,6 +111,7 @@ void replica_free(struct replica *replica)
     store_free(replica->store);
     sessions_free(&replica->sessions);
     sessions_free(&replica->forwards_taken);
+    sessions_free(&replica->forwards_refused);
     content_scrub_free(&replica->scrub);
     mem_free(replica);
 }

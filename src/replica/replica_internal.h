@@ -160,8 +160,9 @@ struct replica {
     struct pending_write *writes; /* REQUEST_SLOTS */
     uint32_t write_count;
     uint64_t next_sequence;
-    uint64_t oldest_sequence;       /* none under way is older */
-    struct sessions forwards_taken; /* what this member proposed for others in this life; not replicated */
+    uint64_t oldest_sequence;         /* none under way is older */
+    struct sessions forwards_taken;   /* what this member proposed for others in this life; not replicated */
+    struct sessions forwards_refused; /* and what it said that it didn't */
     uint64_t
         replied[MEMBERS_MAX]; /* forwarded commands of each member that were applied since the last flush: newest */
 

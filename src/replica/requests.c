@@ -121,12 +121,15 @@ enum error requests_propose_own(struct replica *replica, struct entry *entry, st
 }
 
 /* Says that it wasn't proposed here. That must be true of each copy of the message: of one that comes a second time, and whose first copy
-   this member did propose, nothing is said. */
+   this member did propose, nothing is said; and one whose first copy was refused isn't proposed any more. */
 static void refuse_forward(struct replica *replica, const struct peer_message *message, enum error reason,
                            struct replica_effects *effects)
 {
     if (sessions_contains(&replica->forwards_taken, message->from, message->incarnation, message->context)) return;
     MARK(FORWARD_REFUSED);
+    if (reason != ERR_BAD_REQUEST) {
+        sessions_admit(&replica->forwards_refused, message->from, message->incarnation, message->context);
+    }
     struct peer_message reply = {.type = PEER_FORWARD_REPLY,
                                  .from = replica->config.raft.self,
                                  .to = message->from,
@@ -155,7 +158,10 @@ void requests_on_forward(struct replica *replica, const struct peer_message *mes
     }
     /* Its message came twice, or it was applied long ago. */
     if (sessions_contains(&replica->sessions, command.origin, command.incarnation, command.sequence)) return;
-    enum error error = propose_here(replica, entry_ref(message->entries[0]), effects);
+    enum error error = ERR_NO_LEADER;
+    if (!sessions_contains(&replica->forwards_refused, command.origin, command.incarnation, command.sequence)) {
+        error = propose_here(replica, entry_ref(message->entries[0]), effects);
+    }
     if (error != ERR_OK) {
         refuse_forward(replica, message, error, effects);
     } else {

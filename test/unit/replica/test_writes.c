@@ -292,6 +292,40 @@ static void test_second_copy_is_not_refused(void **state)
     requests_end(harness);
 }
 
+/* Likewise: the leader refused the first, and its client may have repeated it since; then the second must be refused as well, though the
+   leader would take it by now. */
+static void test_second_copy_of_what_was_refused_is_refused(void **state)
+{
+    (void)state;
+    struct harness *harness = new_harness(3);
+    member_id leader = harness_elect(harness), follower = harness_follower(harness),
+              other = requests_third(leader, follower);
+    uint64_t put = harness_put(harness, follower, 1);
+    harness_flush(harness, follower);
+    harness_duplicate(harness, harness_find(harness, PEER_FORWARD, follower, leader));
+    struct harness_frame second = harness_take(harness, harness_find(harness, PEER_FORWARD, follower, leader));
+    harness_isolate(harness, other);
+    struct replica_event event = {.type = REPLICA_TRANSFER, .peer = other};
+    harness_step(harness, leader, &event); /* which can't be reached: nothing is proposed for a while */
+    requests_deliver_first(harness, PEER_FORWARD, follower, leader);
+    harness_flush(harness, leader);
+    requests_deliver_first(harness, PEER_FORWARD_REPLY, leader, follower);
+    harness_flush(harness, follower);
+    requests_assert_done(harness, put, ERR_NO_LEADER);
+    harness_run(harness, 3000 * MS);
+    assert_int_equal(harness_leader(harness), leader);
+    raft_index last = harness->members[leader].status.raft.last_index;
+    harness_add(harness, &second);
+    harness_stabilize(harness);
+    assert_int_equal(harness->members[leader].status.raft.last_index, last);
+    uint64_t next = harness_put(harness, follower, 1);
+    harness_stabilize(harness);
+    requests_assert_done(harness, next, ERR_OK);
+    harness_heal(harness);
+    harness_run(harness, 3000 * MS);
+    requests_end(harness);
+}
+
 static void test_sent_again_to_the_new_leader(void **state)
 {
     (void)state;
@@ -910,6 +944,7 @@ int main(void)
         cmocka_unit_test(test_duplicates_in_flight),
         cmocka_unit_test(test_duplicate_after_it_was_applied),
         cmocka_unit_test(test_second_copy_is_not_refused),
+        cmocka_unit_test(test_second_copy_of_what_was_refused_is_refused),
         cmocka_unit_test(test_sent_again_to_the_new_leader),
         cmocka_unit_test(test_sent_again_to_self),
         cmocka_unit_test(test_not_sent_again_over_a_new_connection),

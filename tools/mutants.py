@@ -102,7 +102,6 @@ def main():
     parser.add_argument(
         "--bounded", type=int, metavar="N", help="where the recorded seed still catches it, only so many fresh ones"
     )
-    parser.add_argument("--known", action="store_true", help="only mutants with a recorded seed")
     parser.add_argument("--record", action="store_true", help="write the seeds that caught to test/data/sim/mutants.seeds")
     options = parser.parse_args()
     simulator = str((ROOT / options.simulator).resolve())
@@ -112,8 +111,6 @@ def main():
     if not names:
         parser.error("no mutant has such a name")
     kept = recorded()
-    unknown = [name for name in names if name not in kept] if options.known else []
-    names = [name for name in names if name not in unknown]
     first = options.first if options.first is not None else random.randrange(1_000_000, 2**32)
     print(f"fresh seeds from {first} on\n")
     print(f"{'mutant':<34} {'recorded':>9} {'seeds':>6} {'seconds':>8}  caught by")
@@ -139,8 +136,6 @@ def main():
             flush=True,
         )
     print(f"\n{len(names) - len(missed)} of {len(names)} mutants are caught")
-    if unknown:
-        print("left out, since no seed is recorded for them yet: " + ", ".join(unknown))
     if options.record:
         SEEDS_FILE.write_text(HEAD + "".join(kept[name] + "\n" for name in texts if name in kept))
     if missed:

@@ -10,6 +10,13 @@ static enum api_wait refuse(struct etcd_call *call, const struct etcd_verdict *v
     return verdict->malformed ? etcd_malformed(call) : etcd_fail(call, verdict->error);
 }
 
+/* Whether a request may go into the log, where it takes `command_bytes`: what is too large for one member's log or peer frame
+   would stop them all. */
+static bool is_too_large(const struct api *api, struct bytes message, size_t command_bytes)
+{
+    return message.size > api->host->value_bytes_max || command_bytes > ENTRY_PAYLOAD_BYTES_MAX;
+}
+
 static enum api_wait propose(struct etcd_call *call, struct entry *command)
 {
     call->command = command;
@@ -73,11 +80,11 @@ void etcd_range_finish(struct api *api, struct etcd_call *call, const struct rep
 
 enum api_wait etcd_put_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
-    (void)api;
     (void)out;
     struct put_query query;
     struct etcd_verdict verdict = {.problem = &call->problem};
     if (!etcd_read_put(message, &query, &verdict)) return refuse(call, &verdict);
+    if (is_too_large(api, message, command_put_bytes(&query))) return etcd_fail(call, ETCD_ERROR_REQUEST_TOO_LARGE);
     return propose(call, command_put_query(&query));
 }
 
@@ -97,11 +104,11 @@ void etcd_put_finish(struct api *api, struct etcd_call *call, const struct repli
 
 enum api_wait etcd_delete_range_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
-    (void)api;
     (void)out;
     struct delete_query query;
     struct etcd_verdict verdict = {.problem = &call->problem};
     if (!etcd_read_delete(message, &query, &verdict)) return refuse(call, &verdict);
+    if (is_too_large(api, message, command_delete_bytes(&query))) return etcd_fail(call, ETCD_ERROR_REQUEST_TOO_LARGE);
     return propose(call, command_delete_query(&query));
 }
 
@@ -142,7 +149,10 @@ enum api_wait etcd_txn_begin(struct api *api, struct etcd_call *call, struct byt
     struct etcd_verdict verdict;
     if (!read_txn(call, message, &txn, &serializable, &verdict)) return refuse(call, &verdict);
     call->number = txn_is_read_only(&txn);
-    if (!call->number) return propose(call, command_txn(&txn));
+    if (!call->number) {
+        if (is_too_large(api, message, command_txn_bytes(&txn))) return etcd_fail(call, ETCD_ERROR_REQUEST_TOO_LARGE);
+        return propose(call, command_txn(&txn));
+    }
     if (serializable) {
         answer_read_only(api, call, &txn, out);
         return API_DONE;

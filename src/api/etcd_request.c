@@ -19,6 +19,13 @@ static bool malformed(struct etcd_verdict *verdict)
 
 /* ---- checks ---- */
 
+/* What goes into the log must be understood by every member for ever, so a key that the log's format doesn't take ends here. */
+static bool check_key(struct bytes key, struct etcd_verdict *verdict)
+{
+    if (key.size == 0) return refuse(verdict, ETCD_ERROR_EMPTY_KEY);
+    return key.size <= STORE_KEY_BYTES_MAX || refuse(verdict, ETCD_ERROR_REQUEST_TOO_LARGE);
+}
+
 static bool check_range(const struct range_query *range, struct etcd_verdict *verdict)
 {
     if (range->key.size == 0) return refuse(verdict, ETCD_ERROR_EMPTY_KEY);
@@ -30,17 +37,9 @@ static bool check_range(const struct range_query *range, struct etcd_verdict *ve
 
 static bool check_put(const struct put_query *put, struct etcd_verdict *verdict)
 {
-    if (put->key.size == 0) return refuse(verdict, ETCD_ERROR_EMPTY_KEY);
+    if (!check_key(put->key, verdict)) return false;
     if (put->keep_value && put->value.size != 0) return refuse(verdict, ETCD_ERROR_VALUE_PROVIDED);
     if (put->keep_lease && put->lease != 0) return refuse(verdict, ETCD_ERROR_LEASE_PROVIDED);
-    if (put->key.size > STORE_KEY_BYTES_MAX) return refuse(verdict, ETCD_ERROR_REQUEST_TOO_LARGE);
-    return true;
-}
-
-static bool check_delete(const struct delete_query *delete, struct etcd_verdict *verdict)
-{
-    if (delete->key.size == 0) return refuse(verdict, ETCD_ERROR_EMPTY_KEY);
-    if (delete->key.size > STORE_KEY_BYTES_MAX) return refuse(verdict, ETCD_ERROR_REQUEST_TOO_LARGE);
     return true;
 }
 
@@ -152,7 +151,7 @@ bool etcd_read_delete(struct bytes message, struct delete_query *out, struct etc
             break;
         }
     }
-    return reader.failed ? malformed(verdict) : check_delete(out, verdict);
+    return reader.failed ? malformed(verdict) : check_key(out->key, verdict);
 }
 
 /* ---- transactions, through protobuf-c ---- */
@@ -196,7 +195,7 @@ static bool convert_compare(struct conversion *conversion, const Etcdserverpb__C
                                 .target = (enum compare_target)from->target,
                                 .key = bytes_from(from->key),
                                 .range_end = bytes_from(from->range_end)};
-    if (out->key.size == 0) return refuse(conversion->verdict, ETCD_ERROR_EMPTY_KEY);
+    if (!check_key(out->key, conversion->verdict)) return false;
     /* What isn't given compares as zero, also where another target's operand is given instead. */
     switch (from->target_union_case) {
     case ETCDSERVERPB__COMPARE__TARGET_UNION_VERSION:
@@ -237,7 +236,7 @@ static bool convert_range(struct conversion *conversion, const Etcdserverpb__Ran
                                 .create_min = from->min_create_revision,
                                 .create_max = from->max_create_revision};
     conversion->serializable = conversion->serializable && from->serializable;
-    return check_range(out, conversion->verdict);
+    return check_range(out, conversion->verdict) && check_key(out->key, conversion->verdict);
 }
 
 static bool convert_op(struct conversion *conversion, const Etcdserverpb__RequestOp *from, size_t ops_max,
@@ -261,7 +260,7 @@ static bool convert_op(struct conversion *conversion, const Etcdserverpb__Reques
         out->delete = (struct delete_query){.key = bytes_from(from->request_delete_range->key),
                                             .range_end = bytes_from(from->request_delete_range->range_end),
                                             .want_previous = from->request_delete_range->prev_kv};
-        return check_delete(&out->delete, conversion->verdict);
+        return check_key(out->delete.key, conversion->verdict);
     case ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN:
         out->kind = TXN_NESTED;
         return convert_txn(conversion, from->request_txn, ops_max, &out->nested);

@@ -43,6 +43,21 @@ struct entry *command_compact(store_revision revision)
     return command_format_entry(COMMAND_COMPACT, 0, 0, (uint64_t)revision);
 }
 
+size_t command_put_bytes(const struct put_query *query)
+{
+    return COMMAND_HEADER_BYTES + query->key.size + query->value.size;
+}
+
+size_t command_delete_bytes(const struct delete_query *query)
+{
+    return COMMAND_HEADER_BYTES + query->key.size + query->range_end.size;
+}
+
+size_t command_txn_bytes(const struct txn *txn)
+{
+    return COMMAND_HEADER_BYTES + txn_format_bytes(txn);
+}
+
 struct entry *command_put_query(const struct put_query *query)
 {
     struct entry *entry = command_put(query->key, query->value, query->lease);

@@ -11,7 +11,10 @@
 struct entry *command_put(struct bytes key, struct bytes value, uint64_t lease);
 struct entry *command_delete(struct bytes key);
 struct entry *command_compact(store_revision revision);
-/* Keys and values are copied; together they must fit into an entry. */
+/* Keys and values are copied; what the command takes must be at most ENTRY_PAYLOAD_BYTES_MAX. */
+size_t command_put_bytes(const struct put_query *query);
+size_t command_delete_bytes(const struct delete_query *query);
+size_t command_txn_bytes(const struct txn *txn);
 struct entry *command_put_query(const struct put_query *query);
 struct entry *command_delete_query(const struct delete_query *query);
 struct entry *command_txn(const struct txn *txn);

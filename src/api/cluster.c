@@ -8,9 +8,6 @@
 #include "api/reply.h"
 #include "wire/json.h"
 
-/* What etcd's clients ask for to learn which interface they speak to. */
-#define ETCD_VERSION "3.7.0"
-
 static const struct api_peer *find_peer(const struct api_host *host, member_id id)
 {
     for (uint32_t i = 0; i < host->peer_count; i++) {
@@ -148,8 +145,8 @@ void api_cluster(struct api *api, struct api_call *call, struct buffer *out)
 void api_version(struct api *api, struct api_call *call, struct buffer *out)
 {
     struct buffer body = {0};
-    buffer_append_string(&body, "{\"etcdserver\":\"" ETCD_VERSION "\",\"etcdcluster\":\"" ETCD_VERSION
-                                "\",\"storage\":\"" ETCD_VERSION "\"");
+    buffer_append_string(&body, "{\"etcdserver\":\"" API_ETCD_VERSION "\",\"etcdcluster\":\"" API_ETCD_VERSION
+                                "\",\"storage\":\"" API_ETCD_VERSION "\"");
     write_text(&body, "coracle", api->host->version);
     buffer_append_byte(&body, '}');
     api_reply(call, 200, API_JSON, "", buffer_bytes(&body), out);

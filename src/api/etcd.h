@@ -2,7 +2,7 @@
  * etcd.h - the unary methods of the etcd v3 interface: a message in, a message out, however they travel.
  *
  * gRPC (drive/client_grpc.h) and the JSON gateway (etcd_json.h) find the method by its path, begin the call with the request's bytes, and
- * have the answer's bytes at once or when the replica has finished. What streams is elsewhere: etcd_watch.h, etcd_keepalive.h.
+ * have the answer's bytes at once or when the replica has finished. Nothing here streams.
  *
  *     etcd_method.c       the table of methods
  *     etcd_request.c      requests for keys, read and checked
@@ -21,15 +21,7 @@
 
 struct etcd_call;
 
-enum etcd_form {
-    ETCD_UNARY,
-    ETCD_KEEP_ALIVE,
-    ETCD_WATCH,
-    ETCD_RANGE_STREAM,
-    ETCD_SNAPSHOT,
-    ETCD_HEALTH_WATCH,
-    ETCD_OBSERVE
-};
+enum etcd_form { ETCD_UNARY, ETCD_KEEP_ALIVE, ETCD_WATCH, ETCD_RANGE_STREAM, ETCD_SNAPSHOT, ETCD_HEALTH_WATCH };
 
 struct etcd_method {
     const char *path;      /* gRPC's: "/etcdserverpb.KV/Put" */
@@ -38,6 +30,7 @@ struct etcd_method {
     bool finish_missing_lease;                            /* ERR_LEASE_NOT_FOUND is an answer like others */
     const ProtobufCMessageDescriptor *request, *response; /* of messages, for JSON */
     enum api_wait (*begin)(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out);
+    /* NULL: it never waits. */
     void (*finish)(struct api *api, struct etcd_call *call, const struct replica_result *result, struct buffer *out);
 };
 
@@ -77,33 +70,45 @@ enum api_wait etcd_malformed(struct etcd_call *call);
 /* Reads the message into the arena. False: the call failed. */
 bool etcd_unpack(struct etcd_call *call, struct bytes message, ProtobufCMessage **out);
 
-#define ETCD_METHOD(name)                                                                                              \
-    enum api_wait etcd_##name##_begin(struct api *api, struct etcd_call *call, struct bytes message,                   \
-                                      struct buffer *out);                                                             \
+#define ETCD_BEGIN(name)                                                                                               \
+    enum api_wait etcd_##name##_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
+#define ETCD_FINISH(name)                                                                                              \
     void etcd_##name##_finish(struct api *api, struct etcd_call *call, const struct replica_result *result,            \
                               struct buffer *out)
 
-ETCD_METHOD(range);
-ETCD_METHOD(put);
-ETCD_METHOD(delete_range);
-ETCD_METHOD(txn);
-ETCD_METHOD(compact);
-ETCD_METHOD(lease_grant);
-ETCD_METHOD(lease_revoke);
-ETCD_METHOD(lease_time_to_live);
-ETCD_METHOD(lease_leases);
-ETCD_METHOD(member_list);
-ETCD_METHOD(member_change);
-ETCD_METHOD(alarm);
-ETCD_METHOD(status);
-ETCD_METHOD(defragment);
-ETCD_METHOD(hash);
-ETCD_METHOD(hash_kv);
-ETCD_METHOD(move_leader);
-ETCD_METHOD(downgrade);
-ETCD_METHOD(auth);
-ETCD_METHOD(auth_status);
-ETCD_METHOD(health_check);
-#undef ETCD_METHOD
+ETCD_BEGIN(range);
+ETCD_BEGIN(put);
+ETCD_BEGIN(delete_range);
+ETCD_BEGIN(txn);
+ETCD_BEGIN(compact);
+ETCD_BEGIN(lease_grant);
+ETCD_BEGIN(lease_revoke);
+ETCD_BEGIN(lease_time_to_live);
+ETCD_BEGIN(lease_leases);
+ETCD_BEGIN(member_list);
+ETCD_BEGIN(member_change);
+ETCD_BEGIN(alarm);
+ETCD_BEGIN(status);
+ETCD_BEGIN(defragment);
+ETCD_BEGIN(hash);
+ETCD_BEGIN(hash_kv);
+ETCD_BEGIN(move_leader);
+ETCD_BEGIN(downgrade);
+ETCD_BEGIN(auth);
+ETCD_BEGIN(auth_status);
+ETCD_BEGIN(health_check);
+
+ETCD_FINISH(range);
+ETCD_FINISH(put);
+ETCD_FINISH(delete_range);
+ETCD_FINISH(txn);
+ETCD_FINISH(compact);
+ETCD_FINISH(lease_grant);
+ETCD_FINISH(lease_revoke);
+ETCD_FINISH(lease_time_to_live);
+ETCD_FINISH(lease_leases);
+ETCD_FINISH(member_list);
+#undef ETCD_BEGIN
+#undef ETCD_FINISH
 
 #endif

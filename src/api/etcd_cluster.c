@@ -59,16 +59,6 @@ enum api_wait etcd_member_change_begin(struct api *api, struct etcd_call *call, 
     return etcd_fail_with(call, GRPC_UNIMPLEMENTED, "coracle: members can't be changed while the cluster runs, yet");
 }
 
-/* Never waits. */
-void etcd_member_change_finish(struct api *api, struct etcd_call *call, const struct replica_result *result,
-                               struct buffer *out)
-{
-    (void)api;
-    (void)call;
-    (void)result;
-    (void)out;
-}
-
 /* ---- auth: never enabled ---- */
 
 enum api_wait etcd_auth_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
@@ -79,11 +69,6 @@ enum api_wait etcd_auth_begin(struct api *api, struct etcd_call *call, struct by
     return etcd_fail(call, ETCD_ERROR_AUTH_NOT_ENABLED);
 }
 
-void etcd_auth_finish(struct api *api, struct etcd_call *call, const struct replica_result *result, struct buffer *out)
-{
-    etcd_member_change_finish(api, call, result, out);
-}
-
 enum api_wait etcd_auth_status_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
     (void)call;
@@ -92,12 +77,6 @@ enum api_wait etcd_auth_status_begin(struct api *api, struct etcd_call *call, st
     etcd_append_header(out, &header);
     protobuf_append_number(out, 3, 1); /* the revision of users and roles that never changed */
     return API_DONE;
-}
-
-void etcd_auth_status_finish(struct api *api, struct etcd_call *call, const struct replica_result *result,
-                             struct buffer *out)
-{
-    etcd_member_change_finish(api, call, result, out);
 }
 
 /* ---- health ---- */
@@ -116,10 +95,4 @@ enum api_wait etcd_health_check_begin(struct api *api, struct etcd_call *call, s
                            serves ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
                                   : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING);
     return API_DONE;
-}
-
-void etcd_health_check_finish(struct api *api, struct etcd_call *call, const struct replica_result *result,
-                              struct buffer *out)
-{
-    etcd_member_change_finish(api, call, result, out);
 }

@@ -40,13 +40,7 @@ static void answer_range(struct api *api, struct etcd_call *call, const struct r
         etcd_fail(call, etcd_error_of(error));
         return;
     }
-    struct txn_answer answer = {.kind = TXN_RANGE,
-                                .count = found.count,
-                                .more = found.more,
-                                .keys_only = query->keys_only,
-                                .zero_lease = query->keys_only && query->target != RANGE_BY_VALUE,
-                                .records = found.records,
-                                .record_count = (uint32_t)found.record_count};
+    struct txn_answer answer = txn_answer_of_range(query, &found);
     struct etcd_header header = etcd_header_now(api);
     etcd_append_answer(out, &header, &answer);
     range_result_free(&found);
@@ -186,7 +180,6 @@ enum api_wait etcd_compact_begin(struct api *api, struct etcd_call *call, struct
     if (revision <= 0) {
         bool fresh = store_compacted_revision(replica_store(api->replica)) == 0;
         if (revision < 0 || !fresh) return etcd_fail(call, ETCD_ERROR_COMPACTED);
-        call->number = 0;
         return API_READ;
     }
     return propose(call, command_compact(revision));

@@ -1,13 +1,11 @@
-/* etcd_lease.c - the service Lease, but for KeepAlive, which streams (etcd_keepalive.h). */
+/* etcd_lease.c - the service Lease, but for KeepAlive, which streams. */
 #include "api/etcd.h"
 #include "base/mem.h"
 #include "base/sort.h"
 #include "proto/etcd/rpc.pb-c.h"
 #include "replica/command.h"
+#include "replica/lessor.h"
 #include "wire/protobuf.h"
-
-/* etcd's limit, in seconds. */
-#define TTL_MAX_S 9000000000
 
 /* ---- grant ---- */
 
@@ -17,7 +15,7 @@ enum api_wait etcd_lease_grant_begin(struct api *api, struct etcd_call *call, st
     ProtobufCMessage *unpacked;
     if (!etcd_unpack(call, message, &unpacked)) return API_DONE;
     const Etcdserverpb__LeaseGrantRequest *request = (const Etcdserverpb__LeaseGrantRequest *)unpacked;
-    if (request->ttl > TTL_MAX_S) return etcd_fail(call, ETCD_ERROR_LEASE_TTL_TOO_LARGE);
+    if (request->ttl > LESSOR_TTL_MAX_S) return etcd_fail(call, ETCD_ERROR_LEASE_TTL_TOO_LARGE);
     int64_t ttl_min = api->host->lease_ttl_min_s;
     call->number = request->ttl < ttl_min ? ttl_min : request->ttl;
     call->lease = request->id != 0 ? (uint64_t)request->id : replica_new_lease_id(api->replica, ++api->host->lease_ids);

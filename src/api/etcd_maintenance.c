@@ -1,34 +1,12 @@
 /* etcd_maintenance.c - the service Maintenance, but for Snapshot, which streams. */
 #include "api/etcd.h"
+#include "api/handlers.h"
 #include "base/crc32c.h"
 #include "proto/etcd/rpc.pb-c.h"
 #include "wire/protobuf.h"
 
-/* Clients choose what they use by it. Our own version stands in /version and /v1/cluster. */
-#define ETCD_VERSION "3.7.0"
-#define ETCD_STORAGE_VERSION "3.7.0"
-
 /* etcd's default, which is what clients compare dbSize with. */
 #define QUOTA_BYTES (2ull * 1024 * 1024 * 1024)
-
-/* Methods that answer at once. */
-#define NEVER_WAITS(name)                                                                                              \
-    void etcd_##name##_finish(struct api *api, struct etcd_call *call, const struct replica_result *result,            \
-                              struct buffer *out)                                                                      \
-    {                                                                                                                  \
-        (void)api;                                                                                                     \
-        (void)call;                                                                                                    \
-        (void)result;                                                                                                  \
-        (void)out;                                                                                                     \
-    }
-
-NEVER_WAITS(alarm)
-NEVER_WAITS(status)
-NEVER_WAITS(defragment)
-NEVER_WAITS(hash)
-NEVER_WAITS(hash_kv)
-NEVER_WAITS(move_leader)
-NEVER_WAITS(downgrade)
 
 static void append_alarms(const struct replica_status *status, struct buffer *out)
 {
@@ -69,7 +47,7 @@ enum api_wait etcd_status_begin(struct api *api, struct etcd_call *call, struct 
     uint64_t bytes = store_memory_bytes(replica_store(api->replica));
     struct etcd_header header = etcd_header_now(api);
     etcd_append_header(out, &header);
-    protobuf_append_bytes(out, 2, bytes_of_string(ETCD_VERSION));
+    protobuf_append_bytes(out, 2, bytes_of_string(API_ETCD_VERSION));
     protobuf_append_number(out, 3, bytes);
     protobuf_append_number(out, 4, status.raft.leader);
     protobuf_append_number(out, 5, status.raft.commit);
@@ -79,7 +57,7 @@ enum api_wait etcd_status_begin(struct api *api, struct etcd_call *call, struct 
     if (status.disk_full) protobuf_append_bytes(out, 8, bytes_of_string("NOSPACE"));
     if (status.diverged) protobuf_append_bytes(out, 8, bytes_of_string("CORRUPT"));
     protobuf_append_number(out, 9, bytes);
-    protobuf_append_bytes(out, 11, bytes_of_string(ETCD_STORAGE_VERSION));
+    protobuf_append_bytes(out, 11, bytes_of_string(API_ETCD_VERSION));
     protobuf_append_number(out, 12, QUOTA_BYTES);
     protobuf_append_bytes_present(out, 13, bytes_of(NULL, 0));
     return API_DONE;

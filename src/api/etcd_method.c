@@ -6,14 +6,15 @@
 #define DESCRIPTORS(name)                                                                                              \
     .request = &etcdserverpb__##name##_request__descriptor, .response = &etcdserverpb__##name##_response__descriptor
 #define UNARY(handler) .begin = etcd_##handler##_begin, .finish = etcd_##handler##_finish
+#define AT_ONCE(handler) .begin = etcd_##handler##_begin
 #define AUTH(rpc, json, name)                                                                                          \
     {                                                                                                                  \
-        .path = "/etcdserverpb.Auth/" rpc, .json_path = "/v3/auth/" json, DESCRIPTORS(name), UNARY(auth)               \
+        .path = "/etcdserverpb.Auth/" rpc, .json_path = "/v3/auth/" json, DESCRIPTORS(name), AT_ONCE(auth)             \
     }
 #define MEMBER_CHANGE(rpc, json, name)                                                                                 \
     {                                                                                                                  \
         .path = "/etcdserverpb.Cluster/" rpc, .json_path = "/v3/cluster/member/" json, DESCRIPTORS(name),              \
-        UNARY(member_change)                                                                                           \
+        AT_ONCE(member_change)                                                                                         \
     }
 
 static const struct etcd_method methods[] = {
@@ -63,21 +64,24 @@ static const struct etcd_method methods[] = {
     MEMBER_CHANGE("MemberUpdate", "update", member_update),
     MEMBER_CHANGE("MemberPromote", "promote", member_promote),
 
-    {.path = "/etcdserverpb.Maintenance/Alarm", .json_path = "/v3/maintenance/alarm", DESCRIPTORS(alarm), UNARY(alarm)},
+    {.path = "/etcdserverpb.Maintenance/Alarm",
+     .json_path = "/v3/maintenance/alarm",
+     DESCRIPTORS(alarm),
+     AT_ONCE(alarm)},
     {.path = "/etcdserverpb.Maintenance/Status",
      .json_path = "/v3/maintenance/status",
      DESCRIPTORS(status),
-     UNARY(status)},
+     AT_ONCE(status)},
     {.path = "/etcdserverpb.Maintenance/Defragment",
      .json_path = "/v3/maintenance/defragment",
      DESCRIPTORS(defragment),
-     UNARY(defragment)},
-    {.path = "/etcdserverpb.Maintenance/Hash", .json_path = "/v3/maintenance/hash", DESCRIPTORS(hash), UNARY(hash)},
+     AT_ONCE(defragment)},
+    {.path = "/etcdserverpb.Maintenance/Hash", .json_path = "/v3/maintenance/hash", DESCRIPTORS(hash), AT_ONCE(hash)},
     {.path = "/etcdserverpb.Maintenance/HashKV",
      .json_path = "/v3/maintenance/hashkv",
      .request = &etcdserverpb__hash_kvrequest__descriptor,
      .response = &etcdserverpb__hash_kvresponse__descriptor,
-     UNARY(hash_kv)},
+     AT_ONCE(hash_kv)},
     {.path = "/etcdserverpb.Maintenance/Snapshot",
      .json_path = "/v3/maintenance/snapshot",
      .form = ETCD_SNAPSHOT,
@@ -85,16 +89,16 @@ static const struct etcd_method methods[] = {
     {.path = "/etcdserverpb.Maintenance/MoveLeader",
      .json_path = "/v3/maintenance/transfer-leadership",
      DESCRIPTORS(move_leader),
-     UNARY(move_leader)},
+     AT_ONCE(move_leader)},
     {.path = "/etcdserverpb.Maintenance/Downgrade",
      .json_path = "/v3/maintenance/downgrade",
      DESCRIPTORS(downgrade),
-     UNARY(downgrade)},
+     AT_ONCE(downgrade)},
 
     {.path = "/etcdserverpb.Auth/AuthStatus",
      .json_path = "/v3/auth/status",
      DESCRIPTORS(auth_status),
-     UNARY(auth_status)},
+     AT_ONCE(auth_status)},
     AUTH("AuthEnable", "enable", auth_enable),
     AUTH("AuthDisable", "disable", auth_disable),
     AUTH("Authenticate", "authenticate", authenticate),
@@ -115,7 +119,7 @@ static const struct etcd_method methods[] = {
     {.path = "/grpc.health.v1.Health/Check",
      .request = &grpc__health__v1__health_check_request__descriptor,
      .response = &grpc__health__v1__health_check_response__descriptor,
-     UNARY(health_check)},
+     AT_ONCE(health_check)},
     {.path = "/grpc.health.v1.Health/Watch",
      .form = ETCD_HEALTH_WATCH,
      .request = &grpc__health__v1__health_check_request__descriptor,

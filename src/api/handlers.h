@@ -6,6 +6,9 @@
 
 #include "api/api.h"
 
+/* The etcd whose interface this is: clients choose what they use by it. Our own version stands in /version and /v1/cluster. */
+#define API_ETCD_VERSION "3.7.0"
+
 /* The low byte of api_call.route; the rest is the handler's own. */
 enum api_route {
     API_ROUTE_NONE,

@@ -67,7 +67,7 @@ static void write_consensus(struct buffer *out, const struct replica_status *sta
     buffer_append_format(out, "etcd_server_id{server_id=\"%" PRIx64 "\"} 1\n", status->self);
     describe(out, "etcd_server_version", "gauge",
              "Which version is running. 1 for 'server_version' label with current version.");
-    buffer_append_string(out, "etcd_server_version{server_version=\"3.7.0\"} 1\n");
+    buffer_append_string(out, "etcd_server_version{server_version=\"" API_ETCD_VERSION "\"} 1\n");
     gauge(out, "etcd_server_has_leader", "Whether or not a leader exists. 1 is existence, 0 is not.",
           raft->leader != 0);
     gauge(out, "etcd_server_is_leader", "Whether or not this member is a leader. 1 if is, 0 otherwise.",

@@ -24,7 +24,6 @@ struct rpc {
     struct etcd_call etcd;
     struct api_call http;
     uint64_t request; /* of the replica's; 0: none */
-    time_ns deadline;
 };
 
 static void busy(struct client_grpc *client)
@@ -107,9 +106,6 @@ static void on_call(void *user, struct grpc_call *call, const struct grpc_reques
     struct rpc *rpc = mem_alloc_zero(sizeof *rpc);
     rpc->client = client;
     rpc->call = call;
-    rpc->deadline = request->timeout == TIME_NS_NEVER || request->timeout > TIME_NS_NEVER - host->now
-                        ? TIME_NS_NEVER
-                        : host->now + request->timeout;
     grpc_call_set_user(call, rpc);
     rpc->method = etcd_method_of(request->path);
     if (rpc->method == NULL) {
@@ -201,7 +197,6 @@ static void on_http_request(void *user, struct http2_stream *stream, const struc
     struct rpc *rpc = mem_alloc_zero(sizeof *rpc);
     rpc->client = client;
     rpc->stream = stream;
-    rpc->deadline = TIME_NS_NEVER;
     http2_stream_set_user(stream, rpc);
     struct buffer *out = scratch(host);
     enum api_wait wait = api_begin(host->api, &rpc->http, request, out);

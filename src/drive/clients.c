@@ -253,7 +253,6 @@ static bool greet(struct client *client, struct bytes *bytes)
 
 static void receive_http2(struct client *client, struct bytes bytes)
 {
-    client->active = client->clients->grpc.now;
     if (bytes.size > 0) client_grpc_feed(client->grpc, bytes);
     count_memory(client);
 }
@@ -265,6 +264,7 @@ static void on_received(void *user, struct bytes bytes)
     if (client->closing) return; /* nothing more is answered */
     client->clients->grpc.now = loop_now(client->clients->ports->loop);
     if (client->parser == NULL && client->grpc == NULL && !greet(client, &bytes)) {
+        if (!client->receiving) client->active = client->clients->grpc.now;
         client->receiving = true;
         return;
     }

@@ -16,6 +16,7 @@
 #include "drive/peers.h"
 #include "drive/repair.h"
 #include "drive/scrub.h"
+#include "replica/lessor.h"
 
 #include <stdio.h>
 
@@ -118,12 +119,6 @@ void drive_config_defaults(struct drive_config *config)
 }
 
 _Static_assert(DAMAGED_FILE_COUNT == API_DAMAGE_KINDS, "each kind of damage has a metric");
-
-/* etcd's rule: three halves of an election timeout, rounded up. */
-static int64_t lease_ttl_min_s(time_ns election_timeout)
-{
-    return (election_timeout * 3 / 2 + TIME_NS_PER_S - 1) / TIME_NS_PER_S;
-}
 
 /* ---- failing ---- */
 
@@ -850,7 +845,7 @@ struct drive *drive_new(const struct drive_config *config, const struct drive_po
     drive->host = (struct api_host){.version = drive->config.version,
                                     .node_id = drive->config.node_id,
                                     .value_bytes_max = config->value_bytes_max,
-                                    .lease_ttl_min_s = lease_ttl_min_s(config->election_timeout),
+                                    .lease_ttl_min_s = lessor_ttl_min_s(config->election_timeout),
                                     .wall_clock_start = loop_wall_clock(ports->loop)};
     drive->api = (struct api){.host = &drive->host, .refresh_host = refresh_host, .user = drive};
     drive->bootstrap = (struct bootstrap){.config = &drive->config, .ports = &drive->ports};

@@ -167,18 +167,29 @@ static void collect(struct evaluation *evaluation, struct txn_answer *answer, co
     answer->record_count = (uint32_t)count;
 }
 
+struct txn_answer txn_answer_of_range(const struct range_query *query, const struct range_result *found)
+{
+    CHECK(found->record_count <= UINT32_MAX);
+    return (struct txn_answer){.kind = TXN_RANGE,
+                               .count = found->count,
+                               .more = found->more,
+                               .keys_only = query->keys_only,
+                               .zero_lease = query->keys_only && query->target != RANGE_BY_VALUE,
+                               .records = found->records,
+                               .record_count = (uint32_t)found->record_count};
+}
+
 static void do_range(struct evaluation *evaluation, const struct range_query *range, struct txn_answer *answer)
 {
     if (evaluation->arena == NULL) return; /* it changes nothing */
     struct range_result result;
     /* It was checked; a compaction can't come between. */
     if (range_collect(evaluation->store, range, &result) != ERR_OK) result = (struct range_result){.records = NULL};
+    *answer = txn_answer_of_range(range, &result);
+    answer->records = NULL;
+    answer->record_count = 0;
     collect(evaluation, answer, result.records, result.record_count);
-    answer->count = result.count;
-    answer->more = result.more;
     range_result_free(&result);
-    answer->keys_only = range->keys_only;
-    answer->zero_lease = range->keys_only && range->target != RANGE_BY_VALUE;
 }
 
 static void do_put(struct evaluation *evaluation, const struct put_query *put, struct txn_answer *answer)

@@ -40,6 +40,9 @@ enum error txn_apply_put(struct store *store, const struct put_query *query, str
 enum error txn_apply_delete(struct store *store, const struct delete_query *query, struct arena *arena,
                             struct txn_answer *out);
 
+/* The answer to a range by itself, whose records are the result's: it lasts as long as that. */
+struct txn_answer txn_answer_of_range(const struct range_query *query, const struct range_result *found);
+
 /* Whether it holds ranges only, nested ones too; then it needs no place in the log, and txn_read answers it. */
 bool txn_is_read_only(const struct txn *txn);
 enum error txn_read(const struct store *store, const struct txn *txn, struct arena *arena, struct txn_answer *out);

@@ -437,6 +437,8 @@ void sim_run(const struct sim_run_options *given, struct sim_marks *logged, stru
     }
     sim_workload_init(&run->workload, &run->world, &run->network, &load, endpoints, options.node_count);
     sim_nemesis_init(&run->nemesis, &run->cluster, &run->network, &run->workload, options.faults);
+    /* Who asks for so many writes asks for a cluster that can take them: not damaged on all members. */
+    if (options.writes_max != 0) run->nemesis.keeper.rule = SIM_KEEPER_MINORITY;
 
     run_parts(run, &options, report, &random);
 

@@ -21,12 +21,9 @@ class Seeds(unittest.TestCase):
         self.assert_clean(sim("--seed-file=test/data/sim/regressions.seeds"))
 
     def test_three_replicas_and_ten_thousand_writes_twice(self):
-        """Without storms, and without damage, which in some seeds hits every member: under these a cluster may take no writes. The thousand
-        seeds have both."""
         seeds = 10 if simulator.QUICK else 200
         outcome = sim(
             *[f"--seeds={seeds}", "--first=500001", "--nodes=3", "--writes=10000", "--load=600", "--seconds=600"],
-            "--faults=crashes,network,clock,process,disk-error,disk-slow,disk-stall,disk-full",
             *["--twice", "--json"],
         )
         self.assert_clean(outcome)

@@ -117,7 +117,6 @@ var texts = []text{
 	{"POST", "/v3/election/leader", `{"name":"bm9ib2R5"}`},
 	{"POST", "/v3/election/proclaim", `{}`},
 	{"POST", "/v3/kv/range/", `{"key":"YQ=="}`},
-	{"POST", "/v3/kv//range", `{"key":"YQ=="}`},
 	{"POST", "/v3/kv/range?key=Yg==", `{"key":"YQ=="}`},
 	{"POST", "/v3/kv/nothing", `{}`},
 	{"POST", "/v3/kv", `{}`},
@@ -187,6 +186,22 @@ func (s *sequence) askText(target *target, one text) reply {
 	return r
 }
 
+// leaveOwnForm takes out what differs in the answers to requests that aren't the gateway's (row 'outside the gateway').
+func leaveOwnForm(expected, got *reply) {
+	expected.contentType, got.contentType, expected.allow, got.allow = "", "", "", ""
+	if expected.status != http.StatusOK {
+		expected.body, got.body = nil, nil
+	}
+	// More may be checked, but not less.
+	checks, ok := expected.body.([]string)
+	done, too := got.body.([]string)
+	if ok && too {
+		got.body = slices.DeleteFunc(done, func(line string) bool {
+			return strings.HasPrefix(line, "[+]") && !slices.Contains(checks, line)
+		})
+	}
+}
+
 // hideIdentity leaves of what a server says about itself only that it is there, as a string, as 64-bit numbers are.
 func hideIdentity(value any) {
 	switch value := value.(type) {
@@ -211,6 +226,9 @@ func hideIdentity(value any) {
 func (s *sequence) gatewayTexts(t *testing.T) {
 	for _, one := range texts {
 		expected, got := s.askText(s.reference, one), s.askText(s.candidate, one)
+		if !strings.HasPrefix(one.path, "/v3/") && !strings.HasPrefix(one.path, "/v3beta/") {
+			leaveOwnForm(&expected, &got)
+		}
 		s.reached.add(fmt.Sprintf("gateway: %s as text: HTTP %d", one.verb, expected.status))
 		if !reflect.DeepEqual(expected, got) {
 			s.differ("gateway "+one.verb+one.path+shortenTo(one.body, 60), fmt.Sprintf("  request: %s %s %s\n  %-10s %+v\n  %-10s %+v",

@@ -76,7 +76,11 @@ enum api_wait etcd_begin(struct api *api, struct etcd_call *call, const struct e
     buffer_clear(&call->problem);
     if (api->replica == NULL) return etcd_fail(call, ETCD_ERROR_STOPPED);
     enum api_wait wait = method->begin(api, call, message, out);
-    if (wait == API_DONE) tidy(call);
+    if (wait == API_DONE) {
+        tidy(call);
+    } else {
+        arena_free(&call->arena); /* many calls may wait, and each may have unpacked to much more than it was */
+    }
     return wait;
 }
 

@@ -13,6 +13,7 @@ struct client_grpc {
     void (*became_busy)(void *user);
     void *user;
     bool shutting_down;
+    size_t waiting_bytes; /* of requests that wait */
 };
 
 /* A gRPC call, or a plain request, under way. */
@@ -24,6 +25,7 @@ struct rpc {
     struct etcd_call etcd;
     struct api_call http;
     uint64_t request; /* of the replica's; 0: none */
+    size_t waiting_bytes;
 };
 
 static void busy(struct client_grpc *client)
@@ -42,6 +44,8 @@ static void forget_request(struct rpc *rpc)
 {
     if (rpc->request != 0) request_table_remove(&rpc->client->host->requests, rpc->request);
     rpc->request = 0;
+    rpc->client->waiting_bytes -= rpc->waiting_bytes;
+    rpc->waiting_bytes = 0;
 }
 
 static void rpc_free(struct rpc *rpc)
@@ -78,6 +82,8 @@ static void wait_for(struct rpc *rpc, enum api_wait wait)
 {
     struct client_grpc_host *host = rpc->client->host;
     rpc->request = request_table_add(&host->requests, rpc);
+    rpc->waiting_bytes = rpc->etcd.message.capacity;
+    rpc->client->waiting_bytes += rpc->waiting_bytes;
     if (wait == API_PROPOSE) {
         struct entry **command = rpc->call != NULL ? &rpc->etcd.command : &rpc->http.command;
         struct entry *entry = *command;
@@ -132,6 +138,8 @@ static void on_message(void *user, struct grpc_call *call, struct bytes message)
     enum api_wait wait = etcd_begin(client->host->api, &rpc->etcd, rpc->method, message, out);
     if (wait == API_DONE) {
         answer(rpc, out);
+    } else if (client->waiting_bytes + rpc->etcd.message.size > CLIENT_GRPC_WAITING_BYTES_MAX) {
+        fail(rpc, ETCD_ERROR_TOO_MANY_REQUESTS); /* etcd_call_free drops its command */
     } else {
         wait_for(rpc, wait);
     }
@@ -276,7 +284,7 @@ bool client_grpc_done(const struct client_grpc *client)
 
 size_t client_grpc_memory_bytes(const struct client_grpc *client)
 {
-    return sizeof *client + grpc_memory_bytes(client->grpc) +
+    return sizeof *client + grpc_memory_bytes(client->grpc) + client->waiting_bytes +
            http2_stream_count(grpc_http2(client->grpc)) * sizeof(struct rpc);
 }
 

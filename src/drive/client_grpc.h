@@ -4,7 +4,8 @@
  * Joins wire/grpc.h, which knows streams and messages, with the methods of api/etcd.h, and with the replica through the host. It owns no socket:
  * clients.c feeds it and takes what is to be sent. Many calls of a connection are under way at a time.
  *
- * Limits: those of grpc_limits_default for each connection, and the caller's budget for all of them (client_grpc_memory_bytes).
+ * Limits: those of grpc_limits_default for each connection, CLIENT_GRPC_WAITING_BYTES_MAX for requests that wait for the replica and
+ * are needed for their answers, and the caller's budget for all connections (client_grpc_memory_bytes).
  */
 #ifndef CORACLE_DRIVE_CLIENT_GRPC_H
 #define CORACLE_DRIVE_CLIENT_GRPC_H
@@ -12,6 +13,9 @@
 #include "api/etcd.h"
 #include "drive/clients.h"
 #include "drive/request_table.h"
+
+/* Above it a request is answered with 'too many requests'. One as large as may be always fits. */
+#define CLIENT_GRPC_WAITING_BYTES_MAX (4u * 1024 * 1024)
 
 /* What all connections share. */
 struct client_grpc_host {

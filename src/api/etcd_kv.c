@@ -172,16 +172,12 @@ void etcd_txn_finish(struct api *api, struct etcd_call *call, const struct repli
 
 enum api_wait etcd_compact_begin(struct api *api, struct etcd_call *call, struct bytes message, struct buffer *out)
 {
+    (void)api;
     (void)out;
     ProtobufCMessage *unpacked;
     if (!etcd_unpack(call, message, &unpacked)) return API_DONE;
     int64_t revision = ((const Etcdserverpb__CompactionRequest *)unpacked)->revision;
-    /* Zero and below were never there to be read. On a store that has never been compacted etcd takes 0 for a compaction. */
-    if (revision <= 0) {
-        bool fresh = store_compacted_revision(replica_store(api->replica)) == 0;
-        if (revision < 0 || !fresh) return etcd_fail(call, ETCD_ERROR_COMPACTED);
-        return API_READ;
-    }
+    if (revision <= 0) return etcd_fail(call, ETCD_ERROR_COMPACTED); /* none was ever to be read */
     return propose(call, command_compact(revision));
 }
 

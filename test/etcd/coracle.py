@@ -60,18 +60,21 @@ class Nemesis:
 
 
 class TestCase(e2e.TestCase):
-    def go_test(self, package, *tests, environment=None, flags=()):
-        """Runs the tests of a package against a new cluster of three; each must have passed, not been left out."""
+    def go_test(self, package, *tests, environment=None, flags=(), run=".", one_follower=False):
+        """Runs the tests of a package against a new cluster of three; each must have passed, not been left out.
+
+        `run` chooses among them. Of the members it is given all, or one follower."""
         cluster = self.cluster(3, {**SETTINGS, **dict(flags)}).start()
-        cluster.wait_for_leader()
+        leader = cluster.wait_for_leader()
+        follower = next(node for node in cluster.nodes if node is not leader)
         nemesis = Nemesis(cluster)
         self.addCleanup(nemesis.close)
         done = subprocess.run(
-            ["go", "test", "-count=1", "-v", "-timeout=20m", f"./{package}"],
+            ["go", "test", "-count=1", "-v", "-timeout=20m", f"-run={run}", f"./{package}"],
             cwd=HERE,
             env={
                 **os.environ,
-                "CORACLE_ETCD_ENDPOINTS": cluster.endpoints(),
+                "CORACLE_ETCD_ENDPOINTS": follower.endpoint() if one_follower else cluster.endpoints(),
                 "CORACLE_ETCD_NEMESIS": nemesis.url,
                 **(environment or {}),
             },

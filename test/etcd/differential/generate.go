@@ -339,6 +339,10 @@ func (g *generator) compare() *pb.Compare {
 	case pb.Compare_LEASE:
 		compare.TargetUnion = &pb.Compare_Lease{Lease: pick(g, 0, g.lease())}
 	}
+	// Which of two ids that the servers chose is greater says nothing.
+	if lease := compare.GetLease(); lease > 1<<20 && lease < math.MaxInt64 {
+		compare.Result = pick(g, pb.Compare_EQUAL, pb.Compare_NOT_EQUAL)
+	}
 	if g.chance(200) {
 		compare.Result = pick(g, pb.Compare_CompareResult(4), -1)
 	}
@@ -463,6 +467,10 @@ func (g *generator) compaction() *pb.CompactionRequest {
 		request.Revision = g.compacted
 	default:
 		request.Revision = pick(g, g.compacted-1, g.revision+1, 0, -1, math.MaxInt64, math.MinInt64)
+	}
+	// docs/ETCD.md, 'compaction at 0': once, before any other, etcd takes it.
+	if request.Revision == 0 && g.compacted <= 0 {
+		request.Revision = -1
 	}
 	return request
 }

@@ -102,8 +102,8 @@ func (target *target) normaliseMembers(list *pb.MemberListResponse) {
 		}
 		ids[member.ID], names[member.Name] = true, true
 	}
-	if len(ids) != len(target.endpoints) || len(names) != len(target.endpoints) {
-		target.broke("MemberList: not %d members: %s", len(target.endpoints), show(list))
+	if len(ids) < len(target.endpoints) || len(names) != len(ids) || len(list.Members) != len(ids) {
+		target.broke("MemberList: not %d members or more, each once: %s", len(target.endpoints), show(list))
 	}
 	target.lock.Lock()
 	defer target.lock.Unlock()

@@ -386,8 +386,7 @@ void watch_remove(struct watch_hub *hub, struct watcher *watcher)
     }
     watch_index_drop(&hub->index, watcher->target);
     mem_free(watcher);
-    /* Amid a batch for live watchers the pin is still needed: others may become live after it. */
-    if (hub->live_count == 0 && hub->phase != PHASE_LIVE) pin_drop(hub);
+    if (hub->live_count == 0) pin_drop(hub);
 }
 
 static void free_removed(struct watch_hub *hub)

@@ -184,6 +184,7 @@ static void remove_key(struct watch_index *index, struct watch_target *target)
     if (--index->key_target_count > 0) return;
     mem_free(index->buckets);
     index->buckets = NULL;
+    index->bucket_capacity = 0;
 }
 
 static struct watch_target *find_key(const struct watch_index *index, struct bytes key, unsigned classes)

@@ -7,7 +7,6 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -35,8 +34,18 @@ struct totals {
     uint64_t replaced, interrupted, at_compacted, future;
 };
 
+/* Drawn for each run. */
+struct knobs {
+    uint32_t places;      /* for watchers */
+    unsigned interrupts;  /* per mille of deliveries that a turn is broken off after */
+    unsigned compactions; /* per mille of steps */
+    unsigned turns;
+    unsigned replacements;
+};
+
 struct run {
     struct random random;
+    struct knobs knobs;
     struct model model;
     struct store *store;
     struct watch_hub *hub;
@@ -264,7 +273,7 @@ static store_revision random_start(struct run *run)
 
 static void step_add(struct run *run)
 {
-    uint32_t place = (uint32_t)random_below(&run->random, WATCHERS_MAX);
+    uint32_t place = (uint32_t)random_below(&run->random, run->knobs.places);
     struct expectation *expectation = &run->watchers[place];
     if (expectation->watcher) return;
     *expectation = (struct expectation){.serial = ++run->serials};
@@ -316,7 +325,7 @@ static void remove_watcher(struct run *run, struct expectation *expectation)
 
 static void step_remove(struct run *run)
 {
-    struct expectation *expectation = &run->watchers[random_below(&run->random, WATCHERS_MAX)];
+    struct expectation *expectation = &run->watchers[random_below(&run->random, run->knobs.places)];
     if (expectation->watcher) remove_watcher(run, expectation);
 }
 
@@ -401,7 +410,7 @@ static bool take_turn(struct run *run, bool meddles)
         check_delivery(run, &delivery);
         if (!meddles) continue;
         meddle(run, &delivery);
-        if (random_chance(&run->random, 10)) {
+        if (random_chance(&run->random, run->knobs.interrupts)) {
             run->totals.interrupted++;
             return false;
         }
@@ -412,25 +421,25 @@ static bool take_turn(struct run *run, bool meddles)
 
 static void step(struct run *run)
 {
-    uint64_t kind = random_below(&run->random, 1000);
-    if (kind < 400) {
-        change(run);
-    } else if (kind < 430) {
-        compact(run);
-    } else if (kind < 550) {
-        store_compact_step(run->store, random_between(&run->random, 1, 50));
-    } else if (kind < 700) {
-        step_add(run);
-    } else if (kind < 750) {
-        step_remove(run);
-    } else if (kind < 800) {
-        step_pause(run);
-    } else if (kind < 803) {
-        replace_store(run);
-    } else {
+    struct random *random = &run->random;
+    if (random_chance(random, run->knobs.compactions)) compact(run);
+    if (random_chance(random, run->knobs.replacements)) replace_store(run);
+    if (random_chance(random, run->knobs.turns)) {
         if (take_turn(run, true)) assert_int_equal(watch_live_revision(run->hub), run->model.revision);
     }
-    if (random_chance(&run->random, 50)) {
+    uint64_t kind = random_below(random, 100);
+    if (kind < 50) {
+        change(run);
+    } else if (kind < 65) {
+        store_compact_step(run->store, random_between(random, 1, 50));
+    } else if (kind < 83) {
+        step_add(run);
+    } else if (kind < 90) {
+        step_remove(run);
+    } else {
+        step_pause(run);
+    }
+    if (random_chance(random, 50)) {
         check_progress(run);
         watch_verify(run->hub);
         store_verify(run->store);
@@ -462,15 +471,32 @@ static void wind_up(struct run *run)
     watch_verify(run->hub);
 }
 
-static uint64_t run_seed(uint64_t seed, uint64_t hub_seed, uint32_t key_count, unsigned steps, struct totals *totals)
+/* `prefill` changes come first, so that catching up takes many slices. */
+static uint64_t run_seed(uint64_t seed, uint64_t hub_seed, uint32_t key_count, unsigned prefill, unsigned steps,
+                         struct totals *totals)
 {
     struct run *run = mem_alloc_zero(sizeof *run);
     run->totals = *totals;
     random_seed(&run->random, seed);
+    static const uint32_t places[] = {2, 10, WATCHERS_MAX};
+    static const unsigned interrupts[] = {0, 20, 300};
+    static const unsigned compactions[] = {3, 30, 100};
+    static const unsigned turns[] = {20, 200, 500};
+    static const unsigned replacements[] = {0, 3, 15};
+    run->knobs = (struct knobs){
+        .places = places[random_below(&run->random, 3)],
+        .interrupts = interrupts[random_below(&run->random, 3)],
+        .compactions = compactions[random_below(&run->random, 3)],
+        .turns = turns[random_below(&run->random, 3)],
+        .replacements = replacements[random_below(&run->random, 3)],
+    };
+    if (prefill > 0) run->knobs.compactions = 3;
     model_init(&run->model, &run->random, key_count);
     run->store = store_new();
+    for (unsigned i = 0; i < prefill; i++) model_change(&run->model, run->store, &run->random);
     run->hub = watch_hub_new(run->store, hub_seed);
     for (unsigned i = 0; i < OWNERS; i++) watch_owner_init(&run->owners[i]);
+    for (unsigned i = 0; prefill > 0 && i < 200; i++) step_add(run);
     for (unsigned i = 0; i < steps; i++) step(run);
     wind_up(run);
     watch_hub_free(run->hub);
@@ -492,13 +518,21 @@ static void what_comes_is_what_was_asked_for(void **state)
 {
     (void)state;
     struct totals totals = {.events = 0};
-    for (uint64_t seed = 1; seed <= 40; seed++) run_seed(seed, seed, 2 + (uint32_t)seed % 40, 1200, &totals);
+    for (uint64_t seed = 1; seed <= 200; seed++) run_seed(seed, seed, 2 + (uint32_t)seed % 40, 0, 700, &totals);
     /* The runs did what they are for. */
-    assert_true(totals.events > 20000 && totals.deliveries > 10000);
-    assert_true(totals.of_many_revisions > 500 && totals.shared > 500);
-    assert_true(totals.cancelled > 100 && totals.missed > 10 && totals.future > 100);
-    assert_true(totals.kept_previous > 1000 && totals.lost_previous > 10 && totals.at_compacted > 10);
-    assert_true(totals.replaced > 20 && totals.interrupted > 100);
+    assert_true(totals.events > 100000 && totals.deliveries > 20000);
+    assert_true(totals.of_many_revisions > 5000 && totals.shared > 1000);
+    assert_true(totals.cancelled > 1000 && totals.missed > 100 && totals.future > 1000);
+    assert_true(totals.kept_previous > 10000 && totals.lost_previous > 20 && totals.at_compacted > 200);
+    assert_true(totals.replaced > 300 && totals.interrupted > 1000);
+}
+
+static void long_histories_are_caught_up_in_slices(void **state)
+{
+    (void)state;
+    struct totals totals = {.events = 0};
+    for (uint64_t seed = 1000; seed < 1006; seed++) run_seed(seed, seed, 30, 1000, 200, &totals);
+    assert_true(totals.events > 20000 && totals.of_many_revisions > 1000);
 }
 
 static void nothing_depends_on_hashes(void **state)
@@ -506,9 +540,9 @@ static void nothing_depends_on_hashes(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 5; seed++) {
         struct totals totals = {.events = 0};
-        uint64_t trace = run_seed(seed, 1, 60, 1500, &totals);
+        uint64_t trace = run_seed(seed, 1, 60, 0, 1500, &totals);
         for (uint64_t hub_seed = 2; hub_seed < 4; hub_seed++) {
-            assert_true(run_seed(seed, hub_seed, 60, 1500, &totals) == trace);
+            assert_true(run_seed(seed, hub_seed, 60, 0, 1500, &totals) == trace);
         }
     }
 }
@@ -517,6 +551,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_comes_is_what_was_asked_for),
+        cmocka_unit_test(long_histories_are_caught_up_in_slices),
         cmocka_unit_test(nothing_depends_on_hashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 #include "store/watch_index.h"
 #include "store/watch_internal.h"
 
-/* With so few targets a walk compares each record with each, rather than looking it up among all targets. */
+/* With so few targets a walk compares each record with them, rather than looking it up among all targets. */
 #define FEW_TARGETS 4u
 
 #define SEQUENCE_UNKNOWN UINT64_MAX
@@ -33,9 +33,10 @@ struct watcher {
     };
     int64_t id;
     union {
-        struct watcher *next_in_slice; /* of the same target, while behind and its walk's slice is handed out */
+        struct watcher *next_in_slice; /* while its walk's slice is handed out: the ring that target->slice begins */
         store_revision next_revision;  /* when parked */
     };
+    uint32_t missed; /* while its walk's slice is handed out: that many of its group's events came before it joined */
     uint8_t state;
     uint8_t state_before; /* when removed */
 };
@@ -82,9 +83,11 @@ struct watch_hub {
     uint64_t batch_sequence;       /* the slot after it */
     struct watch_walk *walk;       /* taken out of the tree, and not in `turns` */
     uint32_t group;                /* being handed out */
-    struct watch_link *next_live;  /* the next watcher of that group, in PHASE_LIVE; NULL: at its beginning */
-    struct watcher *next_in_slice; /* the same in PHASE_SLICE */
-    bool group_begun;
+    bool group_begun;              /* else it is about to be */
+    struct watch_link *next_live;  /* the next watcher of that group, in PHASE_LIVE */
+    struct watcher *next_in_slice; /* the same in PHASE_SLICE; NULL at its end */
+    uint32_t group_missed;         /* of the watcher handed out last */
+    uint32_t delivery_group; /* numbers groups as others see them: watchers that joined later are one of their own */
     struct watcher *removed;
 
     uint64_t turn_records_left;
@@ -418,51 +421,42 @@ static void add_matches(struct watch_hub *hub, struct store_record *record, bool
     matches->count = 0;
 }
 
-static unsigned unwanted_class(const struct store_record *record)
+/* The targets that a batch is for, if there are few; else all must be searched. */
+struct few_targets {
+    struct watch_target *targets[FEW_TARGETS];
+    size_t count; /* FEW_TARGETS + 1: too many */
+};
+
+static void match(struct watch_hub *hub, const struct store_record *record, const struct few_targets *few)
 {
-    return store_record_is_tombstone(record) ? WATCH_NO_DELETE : WATCH_NO_PUT;
+    struct bytes key = store_record_key(record);
+    unsigned unwanted = store_record_is_tombstone(record) ? WATCH_NO_DELETE : WATCH_NO_PUT;
+    if (few->count > FEW_TARGETS) {
+        watch_index_match(&hub->index, key, unwanted, &hub->matches);
+        return;
+    }
+    for (size_t i = 0; i < few->count; i++) {
+        if (watch_target_matches(few->targets[i], key, unwanted)) {
+            watch_matches_append(&hub->matches, few->targets[i]);
+        }
+    }
 }
 
-/*
- * Fills the batch from history slot hub->batch_sequence on, up to and with `last`, until it is full or `records_max` have
- * been looked at; whole revisions, at least one. Of the `few` targets, or of all. Returns how many records it looked at.
- */
-static uint64_t collect(struct watch_hub *hub, store_revision last, uint64_t records_max,
-                        struct watch_target *const *few, size_t few_count)
+/* Adds the record's event to the batch, if there is anybody to get it. */
+static void collect_record(struct watch_hub *hub, struct store_record *record, const struct few_targets *few)
 {
-    const struct history *history = &hub->store->history;
-    uint64_t sequence = hub->batch_sequence;
-    uint64_t looked_at = 0;
-    store_revision revision = 0;
-    for (; sequence < history->end; sequence++, looked_at++) {
-        struct store_record *record = history_record(history, sequence);
-        if (record->mod_revision != revision) {
-            if (record->mod_revision > last) break;
-            if (looked_at >= records_max || watch_batch_is_full(&hub->batch)) break;
-            revision = record->mod_revision;
-        }
-        struct bytes key = store_record_key(record);
-        unsigned unwanted = unwanted_class(record);
-        if (few) {
-            for (size_t i = 0; i < few_count; i++) {
-                if (watch_target_matches(few[i], key, unwanted)) watch_matches_append(&hub->matches, few[i]);
-            }
-        } else {
-            watch_index_match(&hub->index, key, unwanted, &hub->matches);
-        }
-        if (hub->matches.count == 0) continue;
-        /* A live watcher's changes are pinned with what they replaced. */
-        add_matches(hub, record,
-                    hub->phase == PHASE_LIVE || record->mod_revision > store_compacted_revision(hub->store));
-    }
-    if (revision == 0) {
-        CHECK(last == 1); /* the only revision without a change */
-        revision = last;
-    }
+    match(hub, record, few);
+    /* A live watcher's changes are pinned with what they replaced. */
+    bool has_previous = hub->phase == PHASE_LIVE || record->mod_revision > store_compacted_revision(hub->store);
+    if (hub->matches.count > 0) add_matches(hub, record, has_previous);
+}
+
+/* The batch has what it is to have. `revision` is its last one, 0: it came by no change. */
+static void seal(struct watch_hub *hub, store_revision revision, uint64_t sequence)
+{
+    hub->batch_revision = revision > 0 ? revision : 1; /* the only one without a change */
     hub->batch_sequence = sequence;
-    hub->batch_revision = revision;
     watch_batch_seal(&hub->batch);
-    return looked_at;
 }
 
 static void batch_begin(struct watch_hub *hub, enum phase phase, struct watch_walk *walk)
@@ -473,6 +467,7 @@ static void batch_begin(struct watch_hub *hub, enum phase phase, struct watch_wa
     hub->walk = walk;
     hub->group = 0;
     hub->group_begun = false;
+    hub->delivery_group = UINT32_MAX;
 }
 
 static void begin_live(struct watch_hub *hub)
@@ -482,48 +477,87 @@ static void begin_live(struct watch_hub *hub)
     store_revision last = store_current_revision(hub->store);
     const struct watch_walk *future = walk_from(hub, hub->live_revision + 1);
     if (future && future->revision <= last) last = future->revision - 1;
-    hub->batch_sequence = hub->live_sequence;
-    collect(hub, last, UINT64_MAX, NULL, 0);
+
+    const struct history *history = &hub->store->history;
+    const struct few_targets all = {.count = FEW_TARGETS + 1};
+    uint64_t sequence = hub->live_sequence;
+    store_revision revision = 0;
+    for (; sequence < history->end; sequence++) {
+        struct store_record *record = history_record(history, sequence);
+        if (record->mod_revision != revision) {
+            if (record->mod_revision > last || watch_batch_is_full(&hub->batch)) break;
+            revision = record->mod_revision;
+        }
+        collect_record(hub, record, &all);
+    }
+    CHECK(revision > 0);
+    seal(hub, revision, sequence);
 }
 
-/* Hangs the walk's watchers on their targets. Returns how many there are; up to FEW_TARGETS + 1 of the targets. */
-static uint64_t take_up_walk(struct watch_walk *walk, struct watch_target **few, size_t *few_count)
+/* Hangs the walk's watchers on their targets, for the events that come from now on. Returns how many they are. */
+static uint64_t take_up_walk(struct watch_hub *hub, struct watch_walk *walk, struct few_targets *few)
 {
     uint64_t watchers = 0;
-    /* Backwards, since each goes before those that are there. */
-    for (struct watch_link *link = walk->watchers.previous; link != &walk->watchers; link = link->previous) {
+    for (struct watch_link *link = walk->watchers.next; link != &walk->watchers; link = link->next) {
         struct watcher *watcher = watcher_of(link);
-        if (!watcher->target->slice && *few_count <= FEW_TARGETS) few[(*few_count)++] = watcher->target;
-        watcher->next_in_slice = watcher->target->slice;
-        watcher->target->slice = watcher;
+        struct watch_target *target = watcher->target;
+        if (!target->slice && few->count <= FEW_TARGETS) {
+            if (few->count < FEW_TARGETS) few->targets[few->count] = target;
+            few->count++;
+        }
+        /* target->slice is the ring's last. */
+        watcher->next_in_slice = target->slice ? target->slice->next_in_slice : watcher;
+        if (target->slice) target->slice->next_in_slice = watcher;
+        target->slice = watcher;
+        watcher->missed = target->group > 0 ? hub->batch.groups[target->group - 1].count : 0;
         watchers++;
     }
     return watchers;
 }
 
+static uint64_t slice_records_max(uint64_t watchers)
+{
+    uint64_t records = watchers / WATCH_WATCHERS_PER_RECORD;
+    if (records < WATCH_SLICE_RECORDS_MIN) return WATCH_SLICE_RECORDS_MIN;
+    return records < WATCH_SLICE_RECORDS_MAX ? records : WATCH_SLICE_RECORDS_MAX;
+}
+
+/* A slice of history for a walk and for those that it comes upon. */
 static void begin_slice(struct watch_hub *hub, struct watch_walk *walk)
 {
     walk_take_out(hub, walk);
-    store_revision last = hub->live_revision;
-    const struct watch_walk *next = walk_from(hub, walk->revision);
-    if (next && next->revision <= last) last = next->revision - 1;
     batch_begin(hub, PHASE_SLICE, walk);
-    if (walk->sequence == SEQUENCE_UNKNOWN) walk->sequence = history_after(&hub->store->history, walk->revision - 1);
-    hub->batch_sequence = walk->sequence;
+    struct few_targets few = {.count = 0};
+    uint64_t watchers = take_up_walk(hub, walk, &few);
+    struct watch_walk *next = walk_from(hub, walk->revision + 1);
 
-    struct watch_target *few[FEW_TARGETS + 1];
-    size_t few_count = 0;
-    uint64_t watchers = take_up_walk(walk, few, &few_count);
-    uint64_t cost = watchers / WATCH_WATCHERS_PER_RECORD;
-    uint64_t records_max = cost;
-    if (records_max < WATCH_SLICE_RECORDS_MIN) records_max = WATCH_SLICE_RECORDS_MIN;
-    if (records_max > WATCH_SLICE_RECORDS_MAX) records_max = WATCH_SLICE_RECORDS_MAX;
-    uint64_t looked_at = collect(hub, last, records_max, few_count <= FEW_TARGETS ? few : NULL, few_count);
+    const struct history *history = &hub->store->history;
+    if (walk->sequence == SEQUENCE_UNKNOWN) walk->sequence = history_after(history, walk->revision - 1);
+    uint64_t sequence = walk->sequence;
+    store_revision revision = 0;
+    for (; sequence < history->end; sequence++) {
+        struct store_record *record = history_record(history, sequence);
+        if (record->mod_revision != revision) {
+            bool is_full = watch_batch_is_full(&hub->batch);
+            if (is_full || sequence - walk->sequence >= slice_records_max(watchers)) break;
+            if (record->mod_revision > hub->live_revision) break;
+            revision = record->mod_revision;
+            if (next && next->revision == revision) {
+                walk_take_out(hub, next);
+                watchers += take_up_walk(hub, next, &few);
+                watch_link_splice(&walk->watchers, &next->watchers);
+                walk_free(hub, next);
+                next = walk_from(hub, revision + 1);
+            }
+        }
+        collect_record(hub, record, &few);
+    }
+    seal(hub, revision, sequence);
     struct watch_link *link = walk->watchers.next;
     for (; link != &walk->watchers; link = link->next) watcher_of(link)->target->slice = NULL;
 
-    cost += looked_at;
-    hub->turn_records_left -= cost < hub->turn_records_left ? cost : hub->turn_records_left;
+    uint64_t records = sequence - walk->sequence + watchers / WATCH_WATCHERS_PER_RECORD;
+    hub->turn_records_left -= records < hub->turn_records_left ? records : hub->turn_records_left;
     uint64_t bytes = hub->batch.bytes;
     hub->turn_bytes_left -= bytes < hub->turn_bytes_left ? bytes : hub->turn_bytes_left;
 }
@@ -563,53 +597,58 @@ static void park(struct watch_hub *hub, struct watcher *watcher, store_revision 
 /* The next watcher of the current group, or NULL at its end. */
 static struct watcher *group_next(struct watch_hub *hub, const struct watch_group *group)
 {
+    bool begins = !hub->group_begun;
+    hub->group_begun = true;
     if (hub->phase == PHASE_LIVE) {
         struct watch_link *head = &group->target->live;
-        struct watch_link *link = hub->group_begun ? hub->next_live : head->next;
+        struct watch_link *link = begins ? head->next : hub->next_live;
         if (link == head) return NULL;
         hub->next_live = link->next;
-        hub->group_begun = true;
         return watcher_of(link);
     }
-    struct watcher *watcher = hub->group_begun ? hub->next_in_slice : group->slice;
-    if (!watcher) return NULL;
-    hub->next_in_slice = watcher->next_in_slice;
-    hub->group_begun = true;
+    struct watcher *watcher = begins ? group->slice->next_in_slice : hub->next_in_slice;
+    if (watcher) hub->next_in_slice = watcher == group->slice ? NULL : watcher->next_in_slice;
     return watcher;
 }
 
-/* The next watcher that the batch is for, paused or not, with its group; NULL at the end. */
-static struct watcher *batch_next(struct watch_hub *hub)
+/* What the batch has for the next watcher, paused or not; false at its end. */
+static bool batch_next(struct watch_hub *hub, struct watch_delivery *delivery)
 {
     while (hub->group < hub->batch.group_count) {
-        struct watcher *watcher = group_next(hub, &hub->batch.groups[hub->group]);
+        const struct watch_group *group = &hub->batch.groups[hub->group];
+        bool begins = !hub->group_begun;
+        struct watcher *watcher = group_next(hub, group);
         if (!watcher) {
             hub->group++;
             hub->group_begun = false;
-        } else if (watcher->state != WATCHER_REMOVED) {
-            return watcher;
+            continue;
         }
+        uint32_t missed = hub->phase == PHASE_LIVE ? 0 : watcher->missed;
+        if (begins || missed != hub->group_missed) hub->delivery_group++;
+        hub->group_missed = missed;
+        if (watcher->state == WATCHER_REMOVED || missed == group->count) continue;
+        *delivery = (struct watch_delivery){
+            .watcher = watcher,
+            .batch = hub->batch_number,
+            .group = hub->delivery_group,
+            .event_count = group->count - missed,
+            .events = hub->batch.numbers + group->first + missed,
+        };
+        return true;
     }
-    return NULL;
+    return false;
+}
+
+static store_revision first_revision(const struct watch_hub *hub, const struct watch_delivery *delivery)
+{
+    return hub->batch.events[delivery->events[0]].record->mod_revision;
 }
 
 static bool hand_out_events(struct watch_hub *hub, struct watch_delivery *delivery)
 {
-    struct watcher *watcher;
-    while ((watcher = batch_next(hub)) != NULL) {
-        const struct watch_group *group = &hub->batch.groups[hub->group];
-        if (watcher->owner->paused) {
-            park(hub, watcher, watch_batch_first_revision(&hub->batch, group));
-            continue;
-        }
-        *delivery = (struct watch_delivery){
-            .watcher = watcher,
-            .batch = hub->batch_number,
-            .group = hub->group,
-            .event_count = group->count,
-            .events = hub->batch.numbers + group->first,
-        };
-        return true;
+    while (batch_next(hub, delivery)) {
+        if (!delivery->watcher->owner->paused) return true;
+        park(hub, delivery->watcher, first_revision(hub, delivery));
     }
     return false;
 }
@@ -732,11 +771,12 @@ void watch_owner_resume(struct watch_hub *hub, struct watch_owner *owner)
    if any, goes to `walks`. */
 static void give_batch_up(struct watch_hub *hub, struct watch_link *missed, struct watch_link *walks)
 {
-    struct watcher *watcher;
-    while (hub->phase != PHASE_CANCEL && (watcher = batch_next(hub)) != NULL) {
+    struct watch_delivery delivery;
+    while (hub->phase != PHASE_CANCEL && batch_next(hub, &delivery)) {
+        struct watcher *watcher = delivery.watcher;
         watch_link_remove(&watcher->link);
         set_state(hub, watcher, WATCHER_PARKED);
-        watcher->next_revision = watch_batch_first_revision(&hub->batch, &hub->batch.groups[hub->group]);
+        watcher->next_revision = first_revision(hub, &delivery);
         watch_link_append(missed, &watcher->link);
     }
     watch_batch_clear(&hub->batch);

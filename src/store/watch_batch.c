@@ -105,11 +105,6 @@ void watch_batch_seal(struct watch_batch *batch)
     }
 }
 
-store_revision watch_batch_first_revision(const struct watch_batch *batch, const struct watch_group *group)
-{
-    return batch->events[batch->numbers[group->first]].record->mod_revision;
-}
-
 uint64_t watch_batch_memory_bytes(const struct watch_batch *batch)
 {
     return batch->event_capacity * sizeof batch->events[0] + batch->match_capacity * sizeof batch->matches[0] +

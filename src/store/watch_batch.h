@@ -53,7 +53,6 @@ bool watch_batch_is_full(const struct watch_batch *batch);
 /* Fills `numbers` in; nothing is added after this. */
 void watch_batch_seal(struct watch_batch *batch);
 
-store_revision watch_batch_first_revision(const struct watch_batch *batch, const struct watch_group *group);
 uint64_t watch_batch_memory_bytes(const struct watch_batch *batch);
 
 #endif

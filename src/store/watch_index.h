@@ -30,7 +30,7 @@ struct watch_target {
     struct watch_link live;       /* watchers that have been handed everything, in the order they came to that */
     struct watch_link in_index;   /* all targets, in order of creation */
     struct watch_target *in_hash; /* the bucket's next; of ranges unused */
-    struct watcher *slice;        /* while a walk's slice is matched: the first of its watchers here */
+    struct watcher *slice;        /* while a walk's slice is matched: the last in the ring of its watchers here */
     uint32_t watcher_count;       /* in any state */
     uint32_t group;               /* while a batch is collected: its group's number there + 1; else 0 */
     uint32_t key_bytes;
